@@ -1,0 +1,51 @@
+"""Every setting of every process, from the environment (`GRIDWATCH_…`) alone."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SHIPPED_DISTRICT = Path(__file__).resolve().parent.parent / "schemas" / "district"
+
+
+class Settings(BaseSettings):
+    """Where things are. Defaults are those of the embedded stack on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIDWATCH_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("data"), description="Everything the embedded stack keeps between runs.")
+    district_dir: Path = Field(_SHIPPED_DISTRICT, description="Grids, roster, items, policy, cameras.")
+
+    kafka: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers.")
+    partitions: int = Field(4, ge=1, description="Partitions of every topic, fixed for life.")
+    replication: int = Field(1, ge=1, description="Replicas of every topic.")
+
+    clickhouse_host: str = "127.0.0.1"
+    clickhouse_port: int = 18123
+    clickhouse_database: str = "lake"
+    clickhouse_user: str = Field("gridwatch", description="Writes tables and runs migrations.")
+    clickhouse_password: SecretStr = SecretStr("gridwatch")
+    analyst_user: str = Field("analyst", description="Reads views only, with limits.")
+    analyst_password: SecretStr = SecretStr("analyst")
+
+    host: str = Field("127.0.0.1", description="What the HTTP processes bind; loopback unless told otherwise.")
+    intake_port: int = 8601
+    dashboard_port: int = 8600
+    rtsp_port: int = Field(8554, description="The simulator's RTSP server.")
+    camera_user: str = Field("viewer", description="Log-in of the cameras; in production from a secret store.")
+    camera_password: SecretStr = SecretStr("simulated")
+
+    worker_id: str = Field("worker-1", description="Static membership in the consumer group: one per worker.")
+    app_id: str = Field("gridwatch-cases", description="Consumer group and changelog prefix of the case engine.")
+    session_timeout_s: float = Field(10.0, description="Consumer group session timeout.")
+
+    @cached_property
+    def clickhouse_url(self) -> str:
+        """Return the warehouse's HTTP address, without credentials."""
+        return f"http://{self.clickhouse_host}:{self.clickhouse_port}"
+
+    @cached_property
+    def intake_url(self) -> str:
+        """Return the intake's HTTP address."""
+        return f"http://{self.host}:{self.intake_port}"
