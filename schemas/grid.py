@@ -19,7 +19,6 @@ from msgspec import Meta, Struct
 from schemas.errors import SetupError
 from schemas.fields import CameraId, GridId, Latitude, Longitude, PersonId
 
-
 _T = TypeVar("_T")
 
 
