@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     camera_password: SecretStr = SecretStr("simulated")
 
     worker_id: str = Field("worker-1", description="Static membership in the consumer group: one per worker.")
-    app_id: str = Field("gridwatch-cases", description="Consumer group and changelog prefix of the case engine.")
     session_timeout_s: float = Field(10.0, description="Consumer group session timeout.")
 
     @cached_property

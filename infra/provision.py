@@ -1,0 +1,67 @@
+"""Topics as code: create what is missing, refuse what is wrong. Nothing is ever auto-created."""
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from infra.settings import Settings
+from schemas.errors import SetupError, UnavailableError
+from schemas.topics import TOPICS, Topic, config
+
+_CHECKED = ("cleanup.policy", "message.timestamp.type")
+
+
+def _admin(settings: Settings) -> AdminClient:
+    return AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+
+
+def apply_topics(settings: Settings, timeout_s: float = 30.0) -> list[str]:
+    """Create the topics that are missing and return their names; the rest must already be right.
+
+    Raises:
+        SetupError: a topic exists with another partition count, clean-up or timestamp type.
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    try:
+        admin = _admin(settings)
+        present = admin.list_topics(timeout=timeout_s).topics
+        missing = [topic for topic in TOPICS if topic.name not in present]
+        created = admin.create_topics([_new(topic, settings) for topic in missing]) if missing else {}
+        for future in created.values():
+            future.result(timeout_s)
+    except KafkaException as error:
+        raise UnavailableError("kafka", str(error)) from error
+    check_topics(settings, timeout_s)
+    return [topic.name for topic in missing]
+
+
+def _new(topic: Topic, settings: Settings) -> NewTopic:
+    return NewTopic(topic.name, settings.partitions, settings.replication, config=config(topic))
+
+
+def check_topics(settings: Settings, timeout_s: float = 30.0) -> None:
+    """Compare the broker's topics with the contract.
+
+    Raises:
+        SetupError: naming every topic that is missing or differs, and how.
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    admin = _admin(settings)
+    try:
+        present = admin.list_topics(timeout=timeout_s).topics
+        wanted = {topic.name: topic for topic in TOPICS}
+        found = {name: present[name] for name in wanted if name in present}
+        described = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in found])
+        actual = {resource.name: future.result(timeout_s) for resource, future in described.items()}
+    except KafkaException as error:
+        raise UnavailableError("kafka", str(error)) from error
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    for name, topic in found.items():
+        count = len(topic.partitions)
+        if count != settings.partitions:
+            wrong.append(f"{name} has {count} partitions, not {settings.partitions}")
+        expected = config(wanted[name])
+        for key in _CHECKED:
+            if actual[name][key].value != expected[key]:
+                wrong.append(f"{name} has {key}={actual[name][key].value}, not {expected[key]}")
+    if wrong:
+        raise SetupError("topics", "; ".join(wrong) + " (gridwatch topics apply creates missing ones)")

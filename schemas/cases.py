@@ -1,0 +1,177 @@
+"""Cases: the commands that move them, the ledger of what happened, and where they stand."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from schemas.fields import CameraId, CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
+from schemas.reports import Channel, Urgency
+
+
+class Stage(StrEnum):
+    """The five stages of the source article."""
+
+    REPORTED = "reported"  # 巡查上报
+    DISPATCHED = "dispatched"  # 分拨流转
+    HANDLING = "handling"  # 接收处置
+    VERIFYING = "verifying"  # 核查反馈
+    ARCHIVED = "archived"  # 归档建账
+
+
+class Level(StrEnum):
+    """Rungs of the ladder, lowest first."""
+
+    VILLAGE = "village"  # 村级网格化服务管理中心
+    STREET = "street"  # 街道综治中心
+    DISTRICT = "district"  # 区综治中心
+    DEPARTMENT = "department"  # 职能部门
+
+
+class Clock(StrEnum):
+    """What a running deadline measures."""
+
+    ACKNOWLEDGE = "acknowledge"  # 签收
+    DISPOSE = "dispose"  # 处置
+    VERIFY = "verify"  # 核查
+
+
+class Move(StrEnum):
+    """What a person may ask of a case."""
+
+    DISPATCH = "dispatch"  # 派遣, to `assignee`
+    ACKNOWLEDGE = "acknowledge"  # 签收:"好的,收到"
+    HANDLE = "handle"  # 处置完毕
+    VERIFY = "verify"  # 核查通过
+    REWORK = "rework"  # 核查不通过,返工
+    ARCHIVE = "archive"  # 归档
+
+
+class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request on `case.commands`, decided by the lane that owns the case."""
+
+    command_id: RecordId
+    case_id: CaseId
+    move: Move
+    by: PersonId
+    requested_at: Instant
+    assignee: Annotated[PersonId | None, Meta(description="whom to, of a dispatch")] = None
+    note: Text | None = None
+
+
+class Verdict(StrEnum):
+    """How a command ended."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class CommandResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The lane's answer on `case.results`."""
+
+    command_id: RecordId
+    case_id: CaseId
+    grid_id: GridId
+    verdict: Verdict
+    decided_at: Instant
+    reason: Annotated[str | None, Meta(description="of a refusal, machine-readable")] = None
+    detail: Text | None = None
+    stage: Stage | None = None
+    allowed: Annotated[list[Move], Meta(description="moves the case allows now")] = []
+
+
+class LedgerKind(StrEnum):
+    """What a ledger event records."""
+
+    OPENED = "opened"
+    DISPATCHED = "dispatched"
+    ACKNOWLEDGED = "acknowledged"
+    HANDLED = "handled"
+    VERIFIED = "verified"
+    REWORKED = "reworked"
+    ARCHIVED = "archived"
+    WARNED = "warned"
+    BREACHED = "breached"
+    ESCALATED = "escalated"
+    REMINDED = "reminded"  # the top rung, told again
+
+
+class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a case's ledger (台账) on `case.events`; never changed, never deleted."""
+
+    event_id: Annotated[str, Meta(max_length=200, description="derived from its cause; repeats are byte-equal")]
+    case_id: CaseId
+    grid_id: GridId
+    number: Annotated[int, Meta(ge=1, description="1, 2, 3 … within the case")]
+    kind: LedgerKind
+    at: Annotated[Instant, Meta(description="when it took effect, by the broker's clock or the deadline")]
+    stage: Annotated[Stage, Meta(description="after the event")]
+    level: Annotated[Level, Meta(description="after the event")]
+    item_code: ItemCode
+    channel: Channel
+    by: PersonId | None = None
+    assignee: PersonId | None = None
+    clock: Clock | None = None
+    due_at: Annotated[Instant | None, Meta(description="the deadline this event set, or that passed")] = None
+    repeat: int = 0
+    note: Text | None = None
+
+
+class Timer(Struct, frozen=True, kw_only=True):
+    """The clock that runs on a case and the next instant at which it acts."""
+
+    clock: Clock
+    armed: Annotated[int, Meta(description="ledger number of the event that started it")]
+    started_at: Instant
+    due_at: Annotated[Instant, Meta(description="end of the budget")]
+    step: Annotated[int, Meta(ge=0, description="0 warn, 1 breach, 2… one a rung, then repeats")]
+    next_at: Annotated[Instant, Meta(description="when `step` happens")]
+
+
+class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one case stands, on the compacted `cases` topic; free of personal data."""
+
+    case_id: CaseId
+    grid_id: GridId
+    item_code: ItemCode
+    channel: Channel
+    urgency: Urgency
+    origin_id: Annotated[str, Meta(description="report_id or event_id that opened it")]
+    summary: Text
+    stage: Stage
+    level: Level
+    version: Annotated[int, Meta(ge=1, description="number of the last ledger event")]
+    policy: Annotated[str, Meta(description="content hash of the policy it was opened under")]
+    occurred_at: Instant
+    opened_at: Instant
+    updated_at: Instant
+    assignee: PersonId | None = None
+    handler: PersonId | None = None
+    camera_id: CameraId | None = None
+    timer: Timer | None = None
+    breaches: Annotated[int, Meta(description="deadlines missed so far")] = 0
+    rework: int = 0
+    archived_at: Instant | None = None
+
+
+class GridState(Struct, frozen=True, kw_only=True):
+    """One grid now (各网格实时情况), on the compacted `grid.state` topic."""
+
+    grid_id: GridId
+    as_of: Instant
+    reported: int
+    open: int
+    archived: int
+    by_stage: dict[Stage, int]
+    overdue: Annotated[int, Meta(description="open cases whose running clock has breached")]
+    breaches: Annotated[int, Meta(description="deadlines missed, ever")]
+    oldest_open_at: Instant | None
+    cameras: int
+    cameras_live: int
+
+
+class Tick(Struct, frozen=True, kw_only=True):
+    """Time as data, on `clock.ticks`: every deadline up to `at` is due once all inputs are read to `ends`."""
+
+    at: Annotated[Instant | None, Meta(description="broker time; null on a lane's first, which only reads the clock")]
+    ends: Annotated[dict[str, int], Meta(description="input topic to the end offset of this partition")]

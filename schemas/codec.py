@@ -1,0 +1,80 @@
+"""Records on the wire: JSON values, CloudEvents 1.0 binary-mode headers, Kafka's murmur2.
+
+Headers: `ce_id ce_type ce_source ce_time ce_specversion content-type` and, when a
+trace is known, `traceparent` (CloudEvents Kafka protocol binding 1.0; W3C Trace Context).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from aiokafka.partitioner import murmur2
+
+from schemas.errors import RecordError
+from schemas.topics import Topic
+
+Headers = list[tuple[str, bytes]]
+
+_SPEC_VERSION: Final = ("ce_specversion", b"1.0")
+_CONTENT_TYPE: Final = ("content-type", b"application/json")
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(value: Any) -> bytes:
+    """Return *value* as UTF-8 JSON; instants as RFC 3339 with zone."""
+    return _encode(value)
+
+
+@cache
+def _decoder(topic: Topic) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(topic.kind)
+
+
+def decode(topic: Topic, value: bytes | None) -> Any:
+    """Return *value* as the struct of *topic*.
+
+    Raises:
+        RecordError: not JSON, or a field is missing or wrong; `field` is its JSON path.
+    """
+    if value is None:
+        raise RecordError("empty_value", "a record without a value")
+    try:
+        return _decoder(topic).decode(value)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `")
+        raise RecordError("invalid_field", text, path.rstrip("`") or None) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError("not_json", str(error)) from error
+    except RecursionError as error:
+        raise RecordError("not_json", "nested too deep") from error
+
+
+def headers(topic: Topic, ce_id: str, at: datetime, source: str) -> Headers:
+    """Return the CloudEvents headers of one record; *at* is when the thing happened."""
+    return [
+        ("ce_id", ce_id.encode()),
+        ("ce_type", topic.ce_type.encode()),
+        ("ce_source", f"/gridwatch/{source}".encode()),
+        ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
+        _SPEC_VERSION,
+        _CONTENT_TYPE,
+    ]
+
+
+def header(pairs: Iterable[tuple[str, bytes | None]] | None, name: str) -> str | None:
+    """Return one header as text, or None when it is missing or not UTF-8."""
+    for key, value in pairs or ():
+        if key == name and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def partition_of(grid_id: str, partitions: int) -> int:
+    """Return the partition that Kafka's default partitioner gives *grid_id*."""
+    hashed: int = murmur2(grid_id.encode())
+    return (hashed & 0x7FFFFFFF) % partitions

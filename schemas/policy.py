@@ -1,0 +1,140 @@
+"""The service catalogue and the SLA policy: data, checked on load, addressed by content."""
+
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.cameras import CameraEventKind
+from schemas.cases import Clock, Level
+from schemas.errors import SetupError
+from schemas.fields import ItemCode
+from schemas.grid import load_toml
+
+ITEM_COUNT = 106  # 「确定了106项服务管理内容」; the article does not list them
+
+
+class Severity(StrEnum):
+    """How much harm waiting does."""
+
+    ROUTINE = "routine"
+    IMPORTANT = "important"
+    MAJOR = "major"
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """First level of the catalogue (大类)."""
+
+    code: Annotated[str, Meta(pattern="^[0-9]{2}$")]
+    name: str
+    name_en: str
+
+
+class Item(Struct, frozen=True, kw_only=True):
+    """Second level (小类): what one can report."""
+
+    code: ItemCode
+    name: str
+    name_en: str
+    severity: Severity
+    sla: Annotated[str, Meta(description="name of an SLA class of the policy")]
+    department: Annotated[str, Meta(description="职能部门 that owns it at the top rung")]
+
+
+class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `items.toml`."""
+
+    groups: list[Group]
+    items: list[Item]
+
+
+class Rung(Struct, frozen=True, kw_only=True):
+    """One step of the ladder and how long it has before the next is climbed."""
+
+    level: Level
+    budget_ms: Annotated[int, Meta(ge=1)]
+
+
+class Ladder(Struct, frozen=True, kw_only=True):
+    """Who is told when a deadline passes."""
+
+    rungs: Annotated[list[Rung], Meta(min_length=1, description="above the village, lowest first")]
+    repeats: Annotated[int, Meta(ge=0, le=20, description="times the top rung is told again")]
+
+
+class SlaClass(Struct, frozen=True, kw_only=True):
+    """Budgets of one class of items, in natural time."""
+
+    name: str
+    budgets_ms: dict[Clock, Annotated[int, Meta(ge=1)]]
+    warn_share: Annotated[float, Meta(gt=0, lt=1, description="of the budget")]
+
+
+class CameraRule(Struct, frozen=True, kw_only=True):
+    """Which camera events open a case."""
+
+    kind: CameraEventKind
+    min_score: Annotated[float, Meta(ge=0, le=1)]
+    item_code: ItemCode
+
+
+class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `policy.toml`."""
+
+    source: Annotated[str, Meta(description="where these limits come from")]
+    classes: list[SlaClass]
+    ladder: Ladder
+    camera_rules: list[CameraRule]
+    camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """Catalogue and SLA policy as one value: what travels on `reference` and what cases are opened under."""
+
+    file: PolicyFile
+    items: dict[str, Item]
+    groups: dict[str, Group]
+
+    def sla(self, item_code: str) -> SlaClass:
+        """Return the SLA class of a known item."""
+        name = self.items[item_code].sla
+        return next(c for c in self.file.classes if c.name == name)
+
+
+def policy_hash(policy: Policy) -> str:
+    """Return the content address of *policy*: 16 hex digits of SHA-256 over its canonical JSON."""
+    return sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()[:16]
+
+
+def load_policy(directory: Path) -> Policy:
+    """Read `items.toml` and `policy.toml` of *directory*.
+
+    Raises:
+        SetupError: a file is wrong; the text names file and field.
+    """
+    catalogue, file = load_toml(directory / "items.toml", Catalogue), load_toml(directory / "policy.toml", PolicyFile)
+    policy = Policy(
+        file=file,
+        items={item.code: item for item in catalogue.items},
+        groups={group.code: group for group in catalogue.groups},
+    )
+    problems = _problems(catalogue, policy)
+    if problems:
+        raise SetupError("policy data", "; ".join(problems))
+    return policy
+
+
+def _problems(catalogue: Catalogue, policy: Policy) -> list[str]:
+    items, classes = catalogue.items, {c.name: c for c in policy.file.classes}
+    found = [f"item {i.code} belongs to no group" for i in items if i.code[:2] not in policy.groups]
+    found += [f"item {i.code} names unknown SLA class {i.sla!r}" for i in items if i.sla not in classes]
+    for sla in classes.values():
+        found += [f"class {sla.name} lacks a budget for {clock}" for clock in Clock if clock not in sla.budgets_ms]
+    rules = policy.file.camera_rules
+    found += [f"camera rule names unknown item {r.item_code}" for r in rules if r.item_code not in policy.items]
+    if len(policy.items) != ITEM_COUNT:
+        found.append(f"items.toml holds {len(policy.items)} distinct items, not {ITEM_COUNT}")
+    return found
