@@ -3,7 +3,7 @@
 The Faust worker has clients of its own (`pipelines.stream`); every other process uses these.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -52,7 +52,7 @@ class Producer:
         )
 
     def send_raw(
-        self, topic: str, *, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> Future[None]:
         """Queue bytes as they are; otherwise like `send`."""
         done: Future[None] = Future()
@@ -64,7 +64,7 @@ class Producer:
                 done.set_exception(UnavailableError("kafka", str(error)))
 
         try:
-            self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered)
+            self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=delivered)
         except BufferError as error:
             self.poll()
             raise UnavailableError("kafka", "the send queue is full") from error
@@ -125,7 +125,9 @@ def _read_partition(reader: Consumer, at: TopicPartition, timeout_s: float) -> I
         for message in messages:
             if message.error() is not None:
                 raise UnavailableError("kafka", str(message.error()))
-            position = message.offset() + 1
-            if message.offset() < high:
+            offset = message.offset()
+            assert offset is not None  # noqa: S101 - only messages never produced have none
+            position = offset + 1
+            if offset < high:
                 yield message
     reader.unassign()

@@ -1,7 +1,12 @@
 """Topics as code: create what is missing, refuse what is wrong. Nothing is ever auto-created."""
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not re-export
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GRIDWATCH_", frozen=True, extra="ignore")
 
     data_dir: Path = Field(Path("data"), description="Everything the embedded stack keeps between runs.")
+    jars_dir: Path = Field(Path("data/jars"), description="Kafka's jars, fetched once.")
     district_dir: Path = Field(_SHIPPED_DISTRICT, description="Grids, roster, items, policy, cameras.")
 
     kafka: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers.")

@@ -1,0 +1,104 @@
+"""What every test stands on: real processes on free ports, each module with a district of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.provision import apply_topics
+from infra.settings import Settings
+from schemas.errors import UnavailableError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def eventually(check: Callable[[], object], *, within_s: float, what: str) -> object:
+    """Return the first true result of *check*; fail the test after *within_s* seconds."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        result = check()
+        if result:
+            return result
+        time.sleep(0.05)  # the pace of polling, not a guess at how long it takes
+    pytest.fail(f"not within {within_s} s: {what}")
+
+
+def free_port(run: int = 1) -> int:
+    """Return the first of *run* free ports in a row."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if all(_is_free(port + i) for i in range(run)):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return port < 65_000 and probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment that gives a child process the same settings."""
+    fields = {
+        name: value.get_secret_value() if hasattr(value, "get_secret_value") else str(value) for name, value in settings
+    }
+    return os.environ | {f"GRIDWATCH_{name.upper()}": value for name, value in fields.items()}
+
+
+@contextmanager
+def process(module: str, settings: Settings, *args: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m module` until the block ends; whatever is left is killed."""
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *args], env=environment(settings), stdout=out, stderr=out, cwd=ROOT
+        )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a stack that shares nothing with another module's."""
+    return Settings(
+        data_dir=tmp_path_factory.mktemp("data"),
+        jars_dir=ROOT / "data" / "jars",
+        kafka=f"127.0.0.1:{free_port(2)}",
+        clickhouse_port=free_port(),
+        intake_port=free_port(),
+        dashboard_port=free_port(),
+        rtsp_port=free_port(),
+        session_timeout_s=6.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def broker(settings: Settings) -> Iterator[Settings]:
+    """A real Kafka broker with every topic applied."""
+    log = settings.data_dir / "broker.out"
+    with process("infra.local.broker", settings, log=log) as child:
+
+        def ready() -> bool:
+            assert child.poll() is None, log.read_text()
+            try:
+                apply_topics(settings, timeout_s=1)
+            except UnavailableError:
+                return False
+            return True
+
+        eventually(ready, within_s=60, what="the broker takes topics")
+        yield settings
