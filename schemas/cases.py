@@ -44,7 +44,6 @@ class Move(StrEnum):
     HANDLE = "handle"  # 处置完毕
     VERIFY = "verify"  # 核查通过
     REWORK = "rework"  # 核查不通过,返工
-    ARCHIVE = "archive"  # 归档
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,8 +123,9 @@ class Timer(Struct, frozen=True, kw_only=True):
     armed: Annotated[int, Meta(description="ledger number of the event that started it")]
     started_at: Instant
     due_at: Annotated[Instant, Meta(description="end of the budget")]
-    step: Annotated[int, Meta(ge=0, description="0 warn, 1 breach, 2… one a rung, then repeats")]
-    next_at: Annotated[Instant, Meta(description="when `step` happens")]
+    from_level: Annotated[Level, Meta(description="of the case when the clock started: the ladder climbs from here")]
+    step: Annotated[int, Meta(ge=0, description="0 warn, 1 breach and first rung, 2… further rungs, then repeats")]
+    next_at: Annotated[Instant | None, Meta(description="when `step` happens; null when the ladder has ended")]
 
 
 class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,29 @@
+"""Derived ids. Nothing here is random: a replay makes the same ids from the same records."""
+
+from base64 import b32encode
+from hashlib import sha256
+
+from schemas.cases import Timer
+
+_CASE_DIGITS = 10  # 50 bits: a grid would need millions of cases before two collide
+
+
+def case_id(grid_id: str, origin_id: str) -> str:
+    """Return the id of the case that the record *origin_id* opens; the intake can say it at once."""
+    digest = b32encode(sha256(origin_id.encode()).digest()).decode().lower()
+    return f"{grid_id}-{digest[:_CASE_DIGITS]}"
+
+
+def ledger_id(cause_id: str, case: str, ordinal: int) -> str:
+    """Return the id of the *ordinal*-th ledger event that one record caused on a case."""
+    return f"{cause_id}/{case[-_CASE_DIGITS:]}/{ordinal}"
+
+
+def clock_key(case: str, timer: Timer) -> str:
+    """Return what all alerts of one run of one clock share."""
+    return f"{case}:{timer.clock}:{timer.armed}"
+
+
+def step_id(case: str, timer: Timer, what: str, level: str, repeat: int) -> str:
+    """Return the id of one escalation: case, clock, arming event, level, threshold, repeat."""
+    return f"{clock_key(case, timer)}:{level}:{what}:{repeat}"
