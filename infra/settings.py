@@ -14,31 +14,31 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRIDWATCH_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(Path("data"), description="Everything the embedded stack keeps between runs.")
-    jars_dir: Path = Field(Path("data/jars"), description="Kafka's jars, fetched once.")
-    district_dir: Path = Field(_SHIPPED_DISTRICT, description="Grids, roster, items, policy, cameras.")
+    data_dir: Path = Field(default=Path("data"), description="Everything the embedded stack keeps between runs.")
+    jars_dir: Path = Field(default=Path("data/jars"), description="Kafka's jars, fetched once.")
+    district_dir: Path = Field(default=_SHIPPED_DISTRICT, description="Grids, roster, items, policy, cameras.")
 
-    kafka: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers.")
-    partitions: int = Field(4, ge=1, description="Partitions of every topic, fixed for life.")
-    replication: int = Field(1, ge=1, description="Replicas of every topic.")
+    kafka: str = Field(default="127.0.0.1:19092", description="Kafka bootstrap servers.")
+    partitions: int = Field(default=4, ge=1, description="Partitions of every topic, fixed for life.")
+    replication: int = Field(default=1, ge=1, description="Replicas of every topic.")
 
     clickhouse_host: str = "127.0.0.1"
     clickhouse_port: int = 18123
     clickhouse_database: str = "lake"
-    clickhouse_user: str = Field("gridwatch", description="Writes tables and runs migrations.")
+    clickhouse_user: str = Field(default="gridwatch", description="Writes tables and runs migrations.")
     clickhouse_password: SecretStr = SecretStr("gridwatch")
-    analyst_user: str = Field("analyst", description="Reads views only, with limits.")
+    analyst_user: str = Field(default="analyst", description="Reads views only, with limits.")
     analyst_password: SecretStr = SecretStr("analyst")
 
-    host: str = Field("127.0.0.1", description="What the HTTP processes bind; loopback unless told otherwise.")
+    host: str = Field(default="127.0.0.1", description="What the HTTP processes bind; loopback unless told otherwise.")
     intake_port: int = 8601
     dashboard_port: int = 8600
-    rtsp_port: int = Field(8554, description="The simulator's RTSP server.")
-    camera_user: str = Field("viewer", description="Log-in of the cameras; in production from a secret store.")
+    rtsp_port: int = Field(default=8554, description="The simulator's RTSP server.")
+    camera_user: str = Field(default="viewer", description="Log-in of the cameras; in production from a secret store.")
     camera_password: SecretStr = SecretStr("simulated")
 
-    worker_id: str = Field("worker-1", description="Static membership in the consumer group: one per worker.")
-    session_timeout_s: float = Field(10.0, description="Consumer group session timeout.")
+    worker_id: str = Field(default="worker-1", description="Static membership in the consumer group: one per worker.")
+    session_timeout_s: float = Field(default=10.0, description="Consumer group session timeout.")
 
     @cached_property
     def clickhouse_url(self) -> str:
