@@ -1,0 +1,322 @@
+"""The rules of one partition: decode, call the pure core, collect what must be written.
+
+State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched camera.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipelines.domain import cases, silence
+from pipelines.domain.alerts import camera_alert, sla_alerts
+from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.grids import grid_state
+from pipelines.domain.silence import Watched
+from pipelines.stream.program import Change, Inputs, Output, Record, Settled
+from schemas import codec, topics
+from schemas.alerts import Alert
+from schemas.cameras import CameraEvent, CameraEventKind, CameraTelemetry, Phase
+from schemas.cases import Case, Command, CommandResult, Verdict
+from schemas.errors import RecordError
+from schemas.grid import Registry
+from schemas.policy import Policy
+from schemas.reports import Channel, Report, Urgency
+from schemas.topics import Topic
+
+INPUTS = Inputs(
+    openers=(topics.REPORTS.name, topics.CAMERA_EVENTS.name, topics.CAMERA_TELEMETRY.name),
+    followers=(topics.CASE_COMMANDS.name,),
+    ticks=topics.CLOCK_TICKS.name,
+)
+_REMEMBERED_COMMANDS = 16  # per case: a phone that retries is answered as before
+_CAMERA_SAVED_EVERY = timedelta(seconds=5)  # below the silence limit, so a restart sees no false silence
+
+
+class CaseState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A case in the table: what everyone sees, and what the engine keeps beside it."""
+
+    case: Case
+    digest: str | None = None  # of the report that opened it
+    commands_read: int = 0  # fence: `case.commands` is applied up to here
+    accepted: tuple[str, ...] = ()  # ids of the last accepted commands
+
+
+def state_partition(partitions: int) -> Callable[[bytes], int]:
+    """Return the function that tells a state key's partition: that of the grid it starts with."""
+    return lambda key: codec.partition_of(key[:15].decode(), partitions)
+
+
+class CaseProgram:
+    """Cases, clocks and cameras of the grids of one partition."""
+
+    def __init__(
+        self, partition: int, partitions: int, registry: Registry, policies: Mapping[str, Policy], policy_id: str
+    ) -> None:
+        """Make the rules of *partition*.
+
+        Args:
+            partition: this lane's.
+            partitions: of every topic.
+            registry: grids, people, cameras.
+            policies: every policy that an open case may hold, by content hash.
+            policy_id: hash of the policy that new cases are opened under.
+        """
+        self._registry, self._policies, self._policy_id = registry, policies, policy_id
+        self._grids = [g for g in registry.grids if codec.partition_of(g, partitions) == partition]
+        self._cases: dict[str, CaseState] = {}
+        self._by_grid: dict[str, set[str]] = {grid: set() for grid in self._grids}
+        self._due: list[tuple[datetime, str]] = []  # an index of deadlines kept in the cases
+        self._watched: dict[str, Watched] = {}
+        self._saved_at: dict[str, datetime] = {}
+        self._changed_cases: set[str] = set()
+        self._changed_cameras: set[str] = set()
+        self._changed_grids: set[str] = set(self._grids)
+        self._now: datetime | None = None
+        self._take: dict[str, Callable[[Record, Cause], list[Output]]] = {
+            topics.REPORTS.name: self._take_report,
+            topics.CAMERA_EVENTS.name: self._take_camera_event,
+            topics.CAMERA_TELEMETRY.name: self._take_telemetry,
+            topics.CASE_COMMANDS.name: self._take_command,
+        }
+        self._grid_due: list[str] = []
+
+    # -- Program ------------------------------------------------------------------------------
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        """Start from recovered state."""
+        for key, value in state.items():
+            if b"/camera/" in key:
+                watched = msgspec.json.decode(value, type=Watched)
+                self._watched[watched.camera_id] = watched
+            else:
+                self._keep(msgspec.json.decode(value, type=CaseState))
+        self._changed_cases.clear()
+
+    def take(self, record: Record) -> list[Output]:
+        """Apply one record and return what it causes.
+
+        Raises:
+            RecordError: the record can never be applied; nothing changed.
+        """
+        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        source = codec.header(record.headers, "ce_id") or f"{record.topic}/{record.partition}/{record.offset}"
+        return self._take[record.topic](record, Cause(id=source, at=at))
+
+    def tick(self, at: datetime) -> list[Output]:
+        """Fire every deadline up to *at*, announce silent cameras, and let changed grids be written."""
+        self._now = at
+        outputs: list[Output] = []
+        while self._due and self._due[0][0] <= at:
+            _, case_id = heappop(self._due)
+            state = self._cases.get(case_id)
+            if state is not None:  # an index entry whose deadline has moved fires nothing
+                outputs += self._advance(state, cases.fire(state.case, at, self._policy_of(state.case)))
+        for watched in list(self._watched.values()):
+            outputs += self._watch(*silence.listen(watched, at, self._silent_after))
+        self._grid_due = sorted(self._changed_grids)
+        self._changed_grids.clear()
+        return outputs
+
+    def settle(self) -> Settled:
+        """Return what changed since the last call, once a key."""
+        outputs, changes = [], []
+        for case_id in sorted(self._changed_cases):
+            state = self._cases[case_id]
+            changes.append(Change(case_id.encode(), codec.encode(state)))
+            case_id_version = f"{case_id}/{state.case.version}"
+            outputs.append(_output(topics.CASES, case_id, case_id_version, state.case.updated_at, state.case))
+        for camera_id in sorted(self._changed_cameras):
+            watched = self._watched[camera_id]
+            changes.append(Change(f"{watched.grid_id}/camera/{camera_id}".encode(), codec.encode(watched)))
+        for grid_id in self._grid_due:
+            outputs.append(self._grid_output(grid_id))
+        self._changed_cases.clear()
+        self._changed_cameras.clear()
+        self._grid_due = []
+        return Settled(outputs, changes)
+
+    # -- records ------------------------------------------------------------------------------
+
+    def _take_report(self, record: Record, _: Cause) -> list[Output]:
+        report: Report = codec.decode(topics.REPORTS, record.value)
+        self._check_grid(report.grid_id, record)
+        if report.item_code not in self._policies[self._policy_id].items:
+            raise RecordError("unknown_item", f"no item {report.item_code} in the catalogue", "item_code")
+        opening = Opening(
+            grid_id=report.grid_id,
+            item_code=report.item_code,
+            channel=report.channel,
+            origin_id=report.report_id,
+            summary=report.description,
+            occurred_at=report.occurred_at,
+            urgency=report.urgency,
+        )
+        return self._open(opening, Cause(id=report.report_id, at=_appended(record)), digest=report.digest)
+
+    def _take_camera_event(self, record: Record, _: Cause) -> list[Output]:
+        event: CameraEvent = codec.decode(topics.CAMERA_EVENTS, record.value)
+        self._check_grid(event.grid_id, record)
+        alert = camera_alert(event)
+        outputs = [] if alert is None else [_alert_output(alert)]
+        if event.phase is not Phase.OPEN:
+            return outputs
+        for rule in self._policies[self._policy_id].file.camera_rules:
+            if rule.kind is event.kind and event.score >= rule.min_score:
+                opening = Opening(
+                    grid_id=event.grid_id,
+                    item_code=rule.item_code,
+                    channel=Channel.CAMERA,
+                    origin_id=event.event_id,
+                    summary=event.detail or event.kind,
+                    occurred_at=event.started_at,
+                    urgency=Urgency.NORMAL if event.kind is CameraEventKind.OFFLINE else Urgency.URGENT,
+                    camera_id=event.camera_id,
+                )
+                return outputs + self._open(opening, Cause(id=event.event_id, at=_appended(record)), digest=None)
+        return outputs
+
+    def _take_telemetry(self, record: Record, cause: Cause) -> list[Output]:
+        telemetry: CameraTelemetry = codec.decode(topics.CAMERA_TELEMETRY, record.value)
+        self._check_grid(telemetry.grid_id, record)
+        if telemetry.camera_id not in self._registry.cameras:
+            raise RecordError("unknown_camera", f"no camera {telemetry.camera_id} in the registry", "camera_id")
+        known = self._watched.get(telemetry.camera_id)
+        now = Watched(
+            camera_id=telemetry.camera_id, grid_id=telemetry.grid_id, heard_at=cause.at, status=telemetry.status
+        )
+        if known is not None and known.heard_at >= cause.at:
+            return []  # a chunk read again
+        return self._watch(*silence.hear(known, now, self._silent_after))
+
+    def _take_command(self, record: Record, _: Cause) -> list[Output]:
+        command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
+        self._check_grid(command.case_id[:15], record)
+        cause = Cause(id=command.command_id, at=_appended(record))
+        state = self._cases.get(command.case_id)
+        if state is None:
+            refusal = Refusal(reason="unknown_case", detail=f"no case {command.case_id}")
+            return [_result(command, cause.at, None, refusal)]
+        if record.offset < state.commands_read:
+            return []  # applied before a restart, and its outputs acknowledged before that
+        outputs = self._advance(state, cases.fire(state.case, cause.at, self._policy_of(state.case)))
+        state = replace(self._cases[command.case_id], commands_read=record.offset + 1)
+        if command.command_id in state.accepted:
+            self._keep(state)
+            return [*outputs, _result(command, cause.at, state.case, None)]
+        decided = cases.apply(state.case, command, cause, self._policy_of(state.case), self._registry)
+        if isinstance(decided, Refusal):
+            self._keep(state)
+            return [*outputs, _result(command, cause.at, state.case, decided)]
+        accepted = (*state.accepted, command.command_id)[-_REMEMBERED_COMMANDS:]
+        outputs += self._advance(replace(state, accepted=accepted), decided)
+        return [*outputs, _result(command, cause.at, decided.case, None)]
+
+    # -- state --------------------------------------------------------------------------------
+
+    def _open(self, opening: Opening, cause: Cause, *, digest: str | None) -> list[Output]:
+        policy = self._policies[self._policy_id]
+        outcome = cases.open_case(opening, cause, policy, self._policy_id, self._registry)
+        known = self._cases.get(outcome.case.case_id)
+        if known is None:
+            return self._advance(CaseState(case=outcome.case, digest=digest), outcome, is_new=True)
+        if known.digest != digest:
+            raise RecordError("conflict", f"{opening.origin_id} was sent before with other content", "report_id")
+        return []
+
+    def _advance(self, state: CaseState, outcome: Outcome, *, is_new: bool = False) -> list[Output]:
+        """Keep the outcome of something that happened to *state*, and return its ledger lines and alerts."""
+        if not outcome.events:
+            return []
+        self._keep(replace(state, case=outcome.case))
+        ledger = [_output(topics.CASE_EVENTS, e.grid_id, e.event_id, e.at, e) for e in outcome.events]
+        alerts = sla_alerts(None if is_new else state.case, outcome, self._registry)
+        return [*ledger, *(_alert_output(alert) for alert in alerts)]
+
+    def _keep(self, state: CaseState) -> None:
+        case = state.case
+        self._cases[case.case_id] = state
+        self._by_grid[case.grid_id].add(case.case_id)
+        self._changed_cases.add(case.case_id)
+        self._changed_grids.add(case.grid_id)
+        if case.timer is not None and case.timer.next_at is not None:
+            heappush(self._due, (case.timer.next_at, case.case_id))
+
+    def _watch(self, watched: Watched, alerts: Iterable[Alert]) -> list[Output]:
+        known = self._watched.get(watched.camera_id)
+        self._watched[watched.camera_id] = watched
+        if known is None or known.is_live != watched.is_live:
+            self._changed_grids.add(watched.grid_id)
+        saved_at = self._saved_at.get(watched.camera_id)
+        outputs = [_alert_output(alert) for alert in alerts]
+        if outputs or saved_at is None or watched.heard_at - saved_at >= _CAMERA_SAVED_EVERY:
+            self._saved_at[watched.camera_id] = watched.heard_at
+            self._changed_cameras.add(watched.camera_id)
+        return outputs
+
+    def _grid_output(self, grid_id: str) -> Output:
+        cameras = self._registry.cameras_of.get(grid_id, [])
+        now = self._now or datetime.fromtimestamp(0, UTC)
+        state = grid_state(
+            grid_id,
+            (self._cases[case_id].case for case_id in self._by_grid[grid_id]),
+            (self._watched[camera.id] for camera in cameras if camera.id in self._watched),
+            cameras=len(cameras),
+            as_of=now,
+        )
+        return _output(topics.GRID_STATE, grid_id, f"{grid_id}/{now.isoformat()}", now, state)
+
+    # -- checks -------------------------------------------------------------------------------
+
+    def _check_grid(self, grid_id: str, record: Record) -> None:
+        if grid_id not in self._registry.grids:
+            raise RecordError("unknown_grid", f"no grid {grid_id} in the registry", "grid_id")
+        if grid_id not in self._by_grid:
+            raise RecordError(
+                "wrong_partition", f"grid {grid_id} does not belong to partition {record.partition}", "key"
+            )
+
+    def _policy_of(self, case: Case) -> Policy:
+        return self._policies[case.policy]
+
+    @property
+    def _silent_after(self) -> timedelta:
+        return timedelta(milliseconds=self._policies[self._policy_id].file.camera_silent_after_ms)
+
+
+def _appended(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+def _output(topic: Topic, key: str, ce_id: str, at: datetime, value: object) -> Output:
+    return Output(topic.name, key.encode(), codec.encode(value), codec.headers(topic, ce_id, at, "worker"))
+
+
+_ALERT_TOPICS = {
+    "sla": topics.ALERTS_SLA,
+    "camera": topics.ALERTS_CAMERA,
+    "activity": topics.ALERTS_SAFETY,
+}
+
+
+def _alert_output(alert: Alert) -> Output:
+    topic = _ALERT_TOPICS[alert.kind.partition("_")[0]]
+    return _output(topic, alert.grid_id, alert.alert_id, alert.at, alert)
+
+
+def _result(command: Command, at: datetime, case: Case | None, refusal: Refusal | None) -> Output:
+    result = CommandResult(
+        command_id=command.command_id,
+        case_id=command.case_id,
+        grid_id=command.case_id[:15],
+        verdict=Verdict.ACCEPTED if refusal is None else Verdict.REFUSED,
+        decided_at=at,
+        reason=refusal.reason if refusal else None,
+        detail=refusal.detail if refusal else None,
+        stage=case.stage if case else None,
+        allowed=cases.allowed_moves(case) if case else [],
+    )
+    return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{result.verdict}", at, result)

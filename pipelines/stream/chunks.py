@@ -1,0 +1,193 @@
+"""Faust's consumer, changed to deliver one Event per partition and poll: a chunk of records.
+
+Stock Faust moves one record at a time through five tasks and two queues (3,000–5,300
+events/s against 290,000–400,000 in chunks, measured on Kafka 4.4) and loses records
+around rebalances. Each override says which bug of faust-streaming 0.15.3 it answers.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode.utils.queues import FlowControlEvent
+
+_FETCH_WAIT_MS = 100
+
+
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that owns aiokafka's consumer."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust hard-codes 1,500 ms; a partition that becomes empty waits for the fetch in flight.
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        return consumer
+
+
+class ChunkConsumer(driver.Consumer):
+    """Delivers chunks contiguously and commits by an in-order watermark over them."""
+
+    app: Any  # StreamApp
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)  # last offset of each chunk, in order
+        self._expected: dict[TP, int] = {}
+        self._is_seeking = False
+        self._refetched: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ChunkConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def is_chunked(self, tp: TP) -> bool:
+        """Tell whether records of *tp* travel in chunks."""
+        return tp.topic in self.app.chunked_topics
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Yield one message per partition that has records, its value the list of them."""
+        fetched, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if fetched is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        singles = {tp: records for tp, records in fetched.items() if not self.is_chunked(tp)}
+        for tp in fetched.keys() - singles.keys():
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                chunk = await self._contiguous(tp, fetched[tp])
+                if chunk:
+                    yield tp, self._chunk_message(tp, chunk, generation)
+        for tp, record in self.scheduler.iterate(singles):
+            yield tp, self._to_message(tp, record)
+
+    async def _contiguous(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
+        """Return the part of *records* that continues what was delivered; nothing while a seek runs.
+
+        Without this, 0.3 s of work in `on_recover` lost 0.7 % of the records: chunks fetched
+        before the seek were delivered and committed past what the seek went back to. A gap is
+        believed only when a second fetch from the expected offset shows it again (retention
+        and compaction do leave gaps).
+        """
+        if self._is_seeking:
+            return ()
+        expected = self._expected.get(tp, 0)
+        if records[0].offset > expected and self._refetched.get(tp) != expected:
+            self._refetched[tp] = expected
+            await self._seek(tp, expected)
+            return ()
+        self._refetched.pop(tp, None)
+        return [record for record in records if record.offset >= expected]
+
+    def _chunk_message(self, tp: TP, chunk: Any, generation: int) -> Any:
+        last = chunk[-1]
+        self._delivered[tp].append(last.offset)
+        self._expected[tp] = last.offset + 1
+        self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+        return ConsumerMessage(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            b"",
+            chunk,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=generation,
+        )
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets; forget chunks that were queued, for they were cleared.
+
+        Called on every rebalance and recovery.
+        """
+        for tracked in (self._delivered, self._expected, self._acked, self._acked_index, self._refetched):
+            tracked.clear()
+        self._is_seeking = True
+        try:
+            await super().perform_seek()
+        finally:
+            self._is_seeking = False
+        self._expected.update(
+            {tp: offset for tp, offset in self._committed_offset.items() if offset is not None and self.is_chunked(tp)}
+        )
+        await self.app.on_seeked(self._expected)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Return the offset to commit: after the last chunk before the first one that is not acked.
+
+        Stock code commits past in-flight messages (its `> 1` should be `>= 1`).
+        """
+        if not self.is_chunked(tp):
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        delivered, acked, last = self._delivered[tp], self._acked_index[tp], None
+        while delivered and delivered[0] in acked:
+            last = delivered.popleft()
+            acked.discard(last)
+        self._acked[tp][:] = sorted(acked)
+        return None if last is None else last + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Leave gaps to the watermark; for other topics mend stock's off-by-one.
+
+        Stock adds the next real offset to the gap, after which commits move one gap at a time.
+        """
+        if not self.is_chunked(tp):
+            await super()._add_gap(tp, offset_from, offset_to - 1)
+
+    def abandon(self, message: Any) -> None:
+        """Let go of a chunk that was not applied: nobody waits for it, and it is never committed."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+
+
+class IdempotentProducer(driver.Producer):
+    """acks=all and no duplicates on retry; stock does so only in exactly-once mode."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class ChunkTransport(driver.Transport):
+    """Makes chunk consumers and idempotent producers."""
+
+    Consumer = ChunkConsumer
+    Producer = IdempotentProducer
+
+
+class ResumeOnce(FlowControlEvent):
+    """Flow control whose `resume` clears queues only when flow was suspended.
+
+    Stock clears on every call, and recovery calls it twice: live records queued in between
+    were lost (2,000 of 1,000,000 in the kill test).
+    """
+
+    def resume(self) -> None:
+        """Let records flow again."""
+        was_suspended = not self.is_active()
+        self._suspend.clear()
+        self._resume.set()
+        if was_suspended:
+            self.clear()
+
+
+class ChunkSchema(faust.Schema[Any, Any]):
+    """Hands the list of records to the agent untouched."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Return the decoder that the conductor calls per message."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, None, message)
+
+        return decode
