@@ -11,10 +11,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as _Producer
 
+from infra.clock import monotonic_s
 from infra.settings import Settings
 from schemas import codec
 from schemas.errors import UnavailableError
 from schemas.topics import Topic
+
+_POLL_S = 0.1  # `consume` waits this long for a full batch
 
 
 class Producer:
@@ -117,17 +120,23 @@ def _read_partition(reader: Consumer, at: TopicPartition, timeout_s: float) -> I
     if low == high:
         return
     reader.assign([TopicPartition(at.topic, at.partition, low)])
-    position = low
+    position, deadline = low, monotonic_s() + timeout_s
     while position < high:
-        messages = reader.consume(10_000, timeout=timeout_s)
-        if not messages:
-            raise UnavailableError("kafka", f"{at.topic}/{at.partition} stopped at {position} of {high}")
-        for message in messages:
+        for message in reader.consume(10_000, timeout=_POLL_S):
             if message.error() is not None:
                 raise UnavailableError("kafka", str(message.error()))
             offset = message.offset()
             assert offset is not None  # noqa: S101 - only messages never produced have none
-            position = offset + 1
+            position, deadline = offset + 1, monotonic_s() + timeout_s
             if offset < high:
                 yield message
+        # Compaction may have taken the last records: the position moves past them without a message.
+        position = max(position, _position(reader, at))
+        if monotonic_s() > deadline:
+            raise UnavailableError("kafka", f"{at.topic}/{at.partition} stopped at {position} of {high}")
     reader.unassign()
+
+
+def _position(reader: Consumer, at: TopicPartition) -> int:
+    offset: int = reader.position([at])[0].offset
+    return offset
