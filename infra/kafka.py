@@ -3,13 +3,15 @@
 The Faust worker has clients of its own (`pipelines.stream`); every other process uses these.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as _Producer
+from confluent_kafka.admin import AdminClient
 
 from infra.clock import monotonic_s
 from infra.settings import Settings
@@ -24,11 +26,14 @@ class Producer:
     """Sends structs to topics; every send is acknowledged by the broker or fails loudly.
 
     librdkafka's default partitioner is not Kafka's: `murmur2_random` puts a grid's
-    records where aiokafka and Java put them.
+    records where aiokafka and Java put them. A thread of its own serves delivery
+    reports, so futures end without anybody polling.
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
+        """Open a producer whose records say they come from `/gridwatch/<source>`."""
         self._source = source
+        self._closing = threading.Event()
         self._producer = _Producer(
             {
                 "bootstrap.servers": settings.kafka,
@@ -40,6 +45,18 @@ class Producer:
                 "log_level": 2,
             }
         )
+        self._reports = threading.Thread(target=self._serve_reports, name=f"delivery-{source}", daemon=True)
+        self._reports.start()
+
+    def _serve_reports(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def send(self, topic: Topic, *, key: str, ce_id: str, at: datetime, value: Any) -> Future[None]:
         """Queue one record; the future ends when the broker has it, or with `UnavailableError`.
@@ -50,7 +67,7 @@ class Producer:
         return self.send_raw(
             topic.name,
             key=key.encode(),
-            value=None if value is None else codec.encode(value),
+            value=codec.encode(value),
             headers=codec.headers(topic, ce_id, at, self._source),
         )
 
@@ -69,18 +86,27 @@ class Producer:
         try:
             self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=delivered)
         except BufferError as error:
-            self.poll()
             raise UnavailableError("kafka", "the send queue is full") from error
-        self._producer.poll(0)
         return done
 
-    def poll(self, timeout_s: float = 0.0) -> None:
-        """Serve delivery reports for at most *timeout_s* seconds."""
-        self._producer.poll(timeout_s)
+    def reaches_broker(self, timeout_s: float) -> bool:
+        """Tell whether a broker answers within *timeout_s* seconds."""
+        try:
+            self._producer.list_topics(timeout=timeout_s)
+        except KafkaException:
+            return False
+        return True
 
     def flush(self, timeout_s: float) -> int:
         """Wait for outstanding sends; return how many are still unacknowledged."""
         left: int = self._producer.flush(timeout_s)
+        return left
+
+    def close(self, timeout_s: float = 5.0) -> int:
+        """Flush, end the delivery thread; return how many sends are still unacknowledged."""
+        left = self.flush(timeout_s)
+        self._closing.set()
+        self._reports.join(timeout_s)
         return left
 
 
@@ -99,44 +125,74 @@ def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
 
 
 def read_to_end(settings: Settings, topic: Topic, *, timeout_s: float = 30.0) -> Iterator[Message]:
-    """Yield every record that *topic* holds at the time of the call, partition by partition.
+    """Yield every record that *topic* holds at the time of the call, in order within each partition.
 
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
     reader = consumer(settings, f"read-{topic.name}")
     try:
-        found = reader.list_topics(topic.name, timeout=timeout_s).topics[topic.name]
-        for partition in sorted(found.partitions):
-            yield from _read_partition(reader, TopicPartition(topic.name, partition), timeout_s)
+        yield from _read_to_end(reader, topic.name, timeout_s)
     except KafkaException as error:
         raise UnavailableError("kafka", str(error)) from error
     finally:
         reader.close()
 
 
-def _read_partition(reader: Consumer, at: TopicPartition, timeout_s: float) -> Iterator[Message]:
-    low, high = reader.get_watermark_offsets(at, timeout=timeout_s)
-    if low == high:
-        return
-    reader.assign([TopicPartition(at.topic, at.partition, low)])
-    position, deadline = low, monotonic_s() + timeout_s
-    while position < high:
+def _read_to_end(reader: Consumer, topic: str, timeout_s: float) -> Iterator[Message]:
+    found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+    bounds = {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=timeout_s) for p in found}
+    left = {p: high for p, (low, high) in bounds.items() if low < high}
+    reader.assign([TopicPartition(topic, p, bounds[p][0]) for p in left])
+    deadline = monotonic_s() + timeout_s
+    while left:
         for message in reader.consume(10_000, timeout=_POLL_S):
             if message.error() is not None:
                 raise UnavailableError("kafka", str(message.error()))
-            offset = message.offset()
-            assert offset is not None  # noqa: S101 - only messages never produced have none
-            position, deadline = offset + 1, monotonic_s() + timeout_s
-            if offset < high:
+            deadline = monotonic_s() + timeout_s
+            if (message.offset() or 0) < bounds[message.partition() or 0][1]:
                 yield message
-        # Compaction may have taken the last records: the position moves past them without a message.
-        position = max(position, _position(reader, at))
-        if monotonic_s() > deadline:
-            raise UnavailableError("kafka", f"{at.topic}/{at.partition} stopped at {position} of {high}")
-    reader.unassign()
+        # Positions, not records, tell the end: compaction may have taken the last ones.
+        reached = reader.position([TopicPartition(topic, p) for p in left])
+        left = {at.partition: left[at.partition] for at in reached if at.offset < left[at.partition]}
+        if left and monotonic_s() > deadline:
+            raise UnavailableError("kafka", f"{topic} stopped before its end in partitions {sorted(left)}")
 
 
-def _position(reader: Consumer, at: TopicPartition) -> int:
-    offset: int = reader.position([at])[0].offset
-    return offset
+def headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """Return a record's headers as pairs of name and bytes."""
+    found: Any = message.headers() or []
+    return list(found)
+
+
+def group_lag(settings: Settings, group: str, *, timeout_s: float = 10.0) -> dict[str, int]:
+    """Return how many records of each topic *group* has not committed yet; topics it never committed are left out.
+
+    Raises:
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    reader = consumer(settings, group)
+    lag: dict[str, int] = {}
+    try:
+        for at in committed(settings, group, timeout_s=timeout_s):
+            low, high = reader.get_watermark_offsets(at, timeout=timeout_s)
+            lag[at.topic] = lag.get(at.topic, 0) + max(0, high - max(low, at.offset))
+    except KafkaException as error:
+        raise UnavailableError("kafka", str(error)) from error
+    finally:
+        reader.close()
+    return lag
+
+
+def committed(settings: Settings, group: str, *, timeout_s: float = 10.0) -> list[TopicPartition]:
+    """Return the offsets that *group* has committed.
+
+    Raises:
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+    try:
+        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(timeout_s)
+    except KafkaException as error:
+        raise UnavailableError("kafka", str(error)) from error
+    return [at for at in answer.topic_partitions if at.offset >= 0]

@@ -21,7 +21,7 @@ def main() -> None:
     except UnavailableError as error:
         logs.logger().error("worker_cannot_start", reason=str(error))
         sys.exit(EXIT_CRASH)
-    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
 
 

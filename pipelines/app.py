@@ -60,13 +60,7 @@ def publish_policy(settings: Settings, policy_id: str, policy: Policy) -> None:
     Raises:
         UnavailableError: the broker did not acknowledge within 30 s.
     """
-    producer = Producer(settings, "worker")
     key = f"policy:{policy_id}"
-    sent = producer.send_raw(
-        REFERENCE.name,
-        key=key.encode(),
-        value=codec.encode(policy),
-        headers=[("ce_id", key.encode()), ("ce_type", REFERENCE.ce_type.encode()), ("ce_specversion", b"1.0")],
-    )
-    producer.flush(30.0)
-    sent.result(0)
+    headers = [("ce_id", key.encode()), ("ce_type", REFERENCE.ce_type.encode()), ("ce_specversion", b"1.0")]
+    with Producer(settings, "worker") as producer:
+        producer.send_raw(REFERENCE.name, key=key.encode(), value=codec.encode(policy), headers=headers).result(30.0)

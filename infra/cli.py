@@ -1,0 +1,235 @@
+"""The one command, `gridwatch`. Starts processes by module name; imports none of them."""
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Annotated, Any, NoReturn
+
+import cyclopts
+import httpx
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from infra import doctor as checks
+from infra import logs
+from infra.clock import utc_now
+from infra.kafka import consumer, headers
+from infra.local.jars import fetch_jars, lock_jars
+from infra.local.stack import Stack
+from infra.provision import apply_topics
+from infra.settings import Settings
+from schemas.errors import EXIT_SETUP, GridwatchError, SetupError
+from schemas.topics import BY_NAME, TOPICS
+
+app = cyclopts.App(
+    name="gridwatch", help="网格守望 GridWatch: from cameras and reports to cases, alerts and ClickHouse."
+)
+topics_app = cyclopts.App(name="topics", help="Kafka topics as code.")
+app.command(topics_app)
+
+PROCESSES = {
+    "worker": "pipelines",
+    "intake": "producers.reports",
+    "simulate": "producers.simulator",
+    "broker": "infra.local.broker",
+}
+Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
+
+_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+
+
+@app.command
+def up(
+    *, seconds: float | None = None, json: Json = False, simulate: bool = True, seed: int = 7, rate: float = 8.0
+) -> None:
+    """Start everything on this machine; Ctrl-C stops it cleanly.
+
+    Args:
+        seconds: stop by itself after this long, reconcile, and exit non-zero if anything disagrees.
+        json: print the summary as one JSON object.
+        simulate: let the demo district live.
+        seed: of the demo district.
+        rate: reports a second of the demo district.
+    """
+    settings = Settings()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stack = Stack(settings, _say, time.sleep, ("--seed", str(seed), "--rate", str(rate)) if simulate else None)
+    try:
+        stack.start()
+        _say("ok", "ready", f"{stack.ready_s:.1f} s; Ctrl-C stops everything, data is kept in {settings.data_dir}")
+        stack.run(seconds)
+        summary = stack.finish()
+    except KeyboardInterrupt:
+        sys.exit(0 if stack.stop() else 1)
+    except GridwatchError:
+        stack.stop()
+        raise
+    _print(msgspec.to_builtins(summary), as_json=json)
+    sys.exit(0 if summary.healthy and summary.reconciled else 1)
+
+
+@app.command
+def fetch(*, lock: bool = False) -> None:
+    """Fetch Kafka's jars, each checked against the committed SHA-256.
+
+    Args:
+        lock: instead resolve `jgo.toml` afresh and write the list of jars again.
+    """
+    if lock:
+        _err.print(f"{lock_jars()} jars locked")
+        return
+    fetch_jars(Settings(), _progress)
+
+
+@topics_app.command
+def apply() -> None:
+    """Create the topics that are missing; the rest must already be right."""
+    created = apply_topics(Settings())
+    _out.print(f"{len(created)} created, {len(TOPICS) - len(created)} already right")
+
+
+@topics_app.command(name="list")
+def list_topics(*, json: Json = False) -> None:
+    """Show the contract: every topic, its key, who writes it."""
+    rows = [
+        {"topic": t.name, "key": t.key, "writer": t.writer, "cleanup": t.cleanup, "zh": t.zh, "en": t.en}
+        for t in TOPICS
+    ]
+    _print(rows, as_json=json)
+
+
+@app.command
+def report(
+    grid_id: str,
+    item_code: str,
+    description: str,
+    *,
+    by: str | None = None,
+    report_id: str | None = None,
+    json: Json = False,
+) -> None:
+    """Send a report to the intake and show its case's number.
+
+    Args:
+        grid_id: 15 digits.
+        item_code: 5 digits of the catalogue.
+        description: what was seen.
+        by: roster id of the worker; without it the report is a resident's.
+        report_id: send twice with the same id, get one case.
+        json: print JSON.
+    """
+    body = {
+        "grid_id": grid_id,
+        "item_code": item_code,
+        "description": description,
+        "channel": "worker" if by else "resident",
+        "occurred_at": utc_now().isoformat(),
+    }
+    body |= {name: value for name, value in (("reported_by", by), ("report_id", report_id)) if value}
+    try:
+        answer = httpx.post(f"{Settings().intake_url}/reports", json=body, timeout=15)
+    except httpx.HTTPError as error:
+        raise SetupError("intake", f"does not answer ({error}); is gridwatch up running?") from error
+    _print(answer.json(), as_json=json)
+    sys.exit(0 if answer.is_success else 1)
+
+
+@app.command
+def tail(topic: str, *, limit: int | None = None, from_beginning: bool = False, json: Json = False) -> None:
+    """Follow a topic: one line a record.
+
+    Args:
+        topic: its name; `.v1` may be left out.
+        limit: stop after this many records.
+        from_beginning: start at the earliest record, not at the end.
+        json: print each record with its coordinates and headers as one JSON object.
+    """
+    name = topic if topic in BY_NAME else f"{topic}.v1"
+    if name not in BY_NAME:
+        raise SetupError(topic, "is no topic of ours; gridwatch topics list shows them")
+    if BY_NAME[name].restricted:
+        raise SetupError(name, "is restricted: it may hold personal data")
+    start = "earliest" if from_beginning else "latest"
+    reader = consumer(Settings(), f"gridwatch-tail-{os.getpid()}", **{"auto.offset.reset": start})
+    reader.subscribe([name])
+    shown = 0
+    try:
+        while limit is None or shown < limit:
+            message = reader.poll(0.5)
+            if message is not None and message.error() is None:
+                shown += 1
+                sys.stdout.write(_line(message, as_json=json) + "\n")
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        reader.close()
+
+
+def _line(message: Any, *, as_json: bool) -> str:
+    value = (message.value() or b"").decode(errors="replace")
+    if not as_json:
+        return f"{message.partition()}/{message.offset()} {value}"
+    named = {name: (content or b"").decode(errors="replace") for name, content in headers(message)}
+    key = (message.key() or b"").decode(errors="replace")
+    record = {"partition": message.partition(), "offset": message.offset(), "key": key, "headers": named}
+    return json.dumps(record | {"value": value}, ensure_ascii=False)
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Check this machine and the stack: Java, jars, disk, ports, topics, lag."""
+    found = checks.examine(Settings())
+    _print([msgspec.to_builtins(check) for check in found], as_json=json)
+    sys.exit(0 if all(check.ok for check in found) else 1)
+
+
+def _process(name: str) -> None:
+    def run(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+        os.execv(sys.executable, [sys.executable, "-m", PROCESSES[name], *arguments])  # noqa: S606 - no shell wanted
+
+    run.__doc__ = f"Run one {name} process in the foreground."
+    app.command(run, name=name)
+
+
+for _name in PROCESSES:
+    _process(_name)
+
+
+def _say(mark: str, what: str, detail: str) -> None:
+    """Show one event of the stack."""
+    colour = {"ok": "green", "up": "green", "!!": "yellow", "no": "red"}.get(mark, "dim")
+    _err.print(f"[{colour}]{mark:>3}[/] {what:<10} {detail}", markup=True)
+
+
+def _progress(done: int, of: int, name: str) -> None:
+    _err.print(f" {done:>3}/{of} {name}" if done < of else f" {of} jars, checksums verified")
+
+
+def _print(content: Any, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    elif isinstance(content, list):
+        table = Table(*content[0]) if content else Table()
+        for row in content:
+            table.add_row(*map(str, row.values()))
+        _out.print(table)
+    else:
+        for name, value in content.items():
+            _out.print(f"{name:>24}  {value}")
+
+
+def main() -> NoReturn:
+    """Run the command; a `GridwatchError` becomes one line and exit code 78."""
+    logs.configure("gridwatch")
+    try:
+        app()
+    except GridwatchError as error:
+        _err.print(f"[red]gridwatch:[/] {error}")
+        sys.exit(EXIT_SETUP)
+    sys.exit(0)

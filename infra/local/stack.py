@@ -1,0 +1,149 @@
+"""What the embedded stack is made of, and the run of `gridwatch up` from first start to last stop."""
+
+import socket
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+
+from infra.clock import monotonic_s, utc_now
+from infra.local.jars import fetch_jars
+from infra.local.summary import Summary, summarise, time_reached, work_lag
+from infra.local.supervisor import Part, Say, Supervisor
+from infra.provision import apply_topics
+from infra.settings import Settings
+from schemas.errors import UnavailableError
+
+PRODUCERS = ("simulator", "cameras", "intake")
+CONSUMERS = ("worker", "sink", "page", "warehouse", "broker")
+_DRAIN_S = 10.0
+
+
+def answers(host: str, port: int, path: str) -> Callable[[], bool]:
+    """Return a check that an HTTP address answers 200."""
+
+    def check() -> bool:
+        connection = HTTPConnection(host, port, timeout=1)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return check
+
+
+def listens(host: str, port: int) -> Callable[[], bool]:
+    """Return a check that something accepts connections."""
+
+    def check() -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((host, port)) == 0
+
+    return check
+
+
+class Stack:
+    """The embedded stack of one machine."""
+
+    def __init__(
+        self, settings: Settings, say: Say, pause: Callable[[float], None], simulate: tuple[str, ...] | None
+    ) -> None:
+        """Describe the stack; nothing starts yet.
+
+        Args:
+            settings: of every process.
+            say: receives (mark, what, detail) for each event.
+            pause: sleeps; raises to interrupt.
+            simulate: arguments of the simulator, or None to run without one.
+        """
+        self._settings, self._say, self._pause = settings, say, pause
+        self._simulate = simulate
+        self.supervisor = Supervisor(settings, say, pause)
+        self.ready_s = 0.0
+
+    def start(self) -> None:
+        """Start everything, in order, each part ready before the next.
+
+        Raises:
+            GridwatchError: a part did not become ready; the text says which and why.
+        """
+        began = monotonic_s()
+        fetch_jars(self._settings, self._progress)
+        host, port = self._settings.kafka.rsplit(":", 1)
+        self.supervisor.start(
+            Part(name="broker", module="infra.local.broker", is_ready=listens(host, int(port)), shows=f"{host}:{port}")
+        )
+        self._apply_topics()
+        for part in self._parts():
+            self.supervisor.start(part)
+        self.ready_s = monotonic_s() - began
+
+    def _apply_topics(self) -> None:
+        began, deadline = monotonic_s(), monotonic_s() + 30
+        while True:
+            try:
+                created = apply_topics(self._settings, timeout_s=2.0)
+                break
+            except UnavailableError:
+                if monotonic_s() > deadline:
+                    raise
+                self._pause(0.1)
+        self._say("ok", "topics", f"{monotonic_s() - began:.1f} s  {len(created)} created")
+
+    def _parts(self) -> list[Part]:
+        s = self._settings
+        intake = answers(s.host, s.intake_port, "/healthz")
+        parts = [
+            Part(name="worker", module="pipelines", is_ready=self._worker_is_ready),
+            Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
+        ]
+        if self._simulate is not None:
+            living = Part(name="simulator", module="producers.simulator", args=self._simulate, is_ready=lambda: True)
+            parts.append(living)
+        return parts
+
+    def _worker_is_ready(self) -> bool:
+        """Tell whether every partition's clock has an owner: a lane has written a tick since start."""
+        log = self.supervisor.children["worker"].log_path
+        return log.exists() and "lanes_open" in log.read_text(errors="replace")[-4096:]
+
+    def _progress(self, done: int, of: int, name: str) -> None:
+        if done == of:
+            self._say("ok", "jars", f"{of} files, checksums verified")
+
+    def run(self, seconds: float | None) -> None:
+        """Look after the processes for *seconds*, or until interrupted."""
+        deadline = None if seconds is None else monotonic_s() + seconds
+        while deadline is None or monotonic_s() < deadline:
+            self.supervisor.watch()
+            self._pause(0.2)
+
+    def finish(self) -> Summary:
+        """Stop producers, let the lag drain, stop consumers, compare what independent readers saw."""
+        self.supervisor.stop(PRODUCERS)
+        stopped_at = utc_now()
+        drained = self._until(lambda: work_lag(self._settings, "gridwatch-cases") == 0)
+        drained &= self._until(lambda: min(time_reached(self._settings).values()) > stopped_at)
+        self.supervisor.stop(("worker",))
+        if "sink" in self.supervisor.children:
+            drained &= self._until(lambda: work_lag(self._settings, "gridwatch-sink") == 0)
+        self.supervisor.stop(("sink",))
+        summary = summarise(self._settings, ready_s=self.ready_s, unhealthy=self.supervisor.unhealthy, drained=drained)
+        self.supervisor.stop(CONSUMERS)
+        return summary
+
+    def _until(self, check: Callable[[], bool]) -> bool:
+        """Look after the processes until *check* holds, at most 10 s; tell whether it did."""
+        deadline = monotonic_s() + _DRAIN_S
+        while not check():
+            if monotonic_s() > deadline:
+                return False
+            self.supervisor.watch()
+            self._pause(0.2)
+        return True
+
+    def stop(self) -> bool:
+        """Stop everything in order; tell whether each process ended by itself."""
+        return self.supervisor.stop((*PRODUCERS, *CONSUMERS))

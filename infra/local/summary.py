@@ -1,0 +1,209 @@
+"""What a run did, counted twice by readers that know nothing of each other.
+
+The simulator's journal, a plain Kafka consumer and ClickHouse each count; a pair that
+disagrees is listed, and the run is not reconciled.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Set
+from datetime import datetime, timedelta
+from itertools import zip_longest
+from typing import Any
+
+from msgspec import Struct
+
+from infra.kafka import committed, group_lag, headers, read_to_end
+from infra.local.journal import Act, read_journal
+from infra.settings import Settings
+from schemas import codec
+from schemas.alerts import AlertKind
+from schemas.cameras import CameraStatus, CameraTelemetry
+from schemas.cases import LedgerEvent, LedgerKind, Level
+from schemas.grid import load_registry
+from schemas.policy import Ladder
+from schemas.topics import (
+    ALERTS_CAMERA,
+    ALERTS_SAFETY,
+    ALERTS_SLA,
+    CAMERA_EVENTS,
+    CAMERA_TELEMETRY,
+    CASE_EVENTS,
+    CASES,
+    CLOCK_TICKS,
+    DEAD_LETTERS,
+    REFERENCE,
+    REPORTS,
+    Topic,
+)
+
+GROUPS = ("gridwatch-cases", "gridwatch-sink")
+_ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
+_ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
+_RANK = {level: rank for rank, level in enumerate(Level)}
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The JSON object that `gridwatch up --seconds N --json` prints."""
+
+    ready_s: float
+    reports_acked: int
+    reports_in_topic: int
+    cases_opened: int
+    cases_in_ledger: int
+    escalations: int
+    escalations_due: int
+    rungs: dict[str, int]
+    alerts: int
+    camera_events: int
+    cameras_live: int
+    dead_letters: int
+    dead_letters_expected: int
+    rows: dict[str, int]
+    lag: dict[str, int]
+    disagreements: list[str]
+    reconciled: bool
+    healthy: bool
+
+
+def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drained: bool) -> Summary:
+    """Count a stopped run from its journal and its topics.
+
+    Args:
+        settings: where the broker and the journal are.
+        ready_s: seconds from start to the last part being ready.
+        unhealthy: parts that are down for good.
+        drained: whether lag reached 0 in time.
+    """
+    journal = list(read_journal(settings.data_dir / "journal.jsonl"))
+    acked = {entry.id for entry in journal if entry.act is Act.REPORT and entry.status == 201}
+    unknown = {entry.id for entry in journal if entry.act is Act.REPORT and entry.status is None}
+    reported, letters = _ids(settings, REPORTS), _ids(settings, DEAD_LETTERS)
+    expected = sum(entry.act is Act.BAD_RECORD for entry in journal)
+    ledger = list(_values(settings, CASE_EVENTS))
+    opened = {event.case_id for event in ledger if event.kind is LedgerKind.OPENED}
+    cases = {(message.key() or b"").decode() for message in read_to_end(settings, CASES)}
+    alerts = [alert for topic in _ALERTS for alert in _values(settings, topic)]
+    climbed = {alert.alert_id: alert for alert in alerts if alert.kind is AlertKind.SLA_ESCALATION}
+    due = escalations_due(ledger, _ladders(settings), time_reached(settings))
+    found = _differences(
+        {
+            "reports acknowledged but not in the topic": acked - reported,
+            "reports in the topic that nobody sent": reported - acked - unknown,
+            "cases on one of `cases` and the ledger only": cases ^ opened,
+            "escalations due but not sent": due - climbed.keys(),
+            "escalations sent but not due": climbed.keys() - due,
+        }
+    )
+    if len(letters) != expected:
+        found.append(f"dead letters: {len(letters)}, expected {expected}")
+    return Summary(
+        ready_s=round(ready_s, 2),
+        reports_acked=len(acked),
+        reports_in_topic=len(reported),
+        cases_opened=len(cases),
+        cases_in_ledger=len(opened),
+        escalations=len(climbed),
+        escalations_due=len(due),
+        rungs=dict(Counter(str(alert.level) for alert in climbed.values() if not alert.repeat)),
+        alerts=len({alert.alert_id for alert in alerts}),
+        camera_events=len(_ids(settings, CAMERA_EVENTS)),
+        cameras_live=_cameras_live(settings),
+        dead_letters=len(letters),
+        dead_letters_expected=expected,
+        rows={},
+        lag={group: work_lag(settings, group) for group in GROUPS},
+        disagreements=found,
+        reconciled=not found,
+        healthy=not unhealthy and drained,
+    )
+
+
+def _differences(pairs: Mapping[str, Set[str]]) -> list[str]:
+    return [f"{what}: {len(ids)}, e.g. {', '.join(sorted(ids)[:3])}" for what, ids in pairs.items() if ids]
+
+
+def escalations_due(
+    ledger: list[LedgerEvent], ladders: Mapping[str, Ladder], until: Mapping[str, datetime]
+) -> set[str]:
+    """Return the id of every escalation that must have been sent.
+
+    Worked out from the lines that start and stop clocks and from the policy alone, apart from
+    the engine's own arithmetic.
+
+    Args:
+        ledger: all lines, repeats included.
+        ladders: by case.
+        until: how far time has reached, by grid.
+    """
+    by_case: dict[str, dict[int, LedgerEvent]] = defaultdict(dict)
+    for event in ledger:
+        by_case[event.case_id][event.number] = event
+    due: set[str] = set()
+    for case_id, lines in by_case.items():
+        ordered = [lines[number] for number in sorted(lines)]
+        starts = [event for event in ordered if event.kind in _ARMS]
+        ends = [*(event.at for event in starts[1:]), *(e.at for e in ordered if e.kind is LedgerKind.ARCHIVED)]
+        for start, end in zip_longest(starts, ends[: len(starts)]):
+            due.update(_passed(start, end or until[start.grid_id], ladders[case_id]))
+    return due
+
+
+def _passed(start: LedgerEvent, end: datetime, ladder: Ladder) -> Iterator[str]:
+    """Yield the escalations of one clock that started with *start* and ran until *end*."""
+    at = start.due_at
+    assert at is not None  # noqa: S101 - lines that start a clock carry its deadline
+    above = [rung for rung in ladder.rungs if _RANK[rung.level] > _RANK[start.level]]
+    top = ladder.rungs[-1]
+    steps = [(rung.level, "escalated", 0, rung.budget_ms) for rung in above]
+    steps += [(top.level, "reminded", repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
+    if not above:
+        at += timedelta(milliseconds=top.budget_ms)
+    for level, what, repeat, pause_ms in steps:
+        if at > end:
+            return
+        yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
+        at += timedelta(milliseconds=pause_ms)
+
+
+def time_reached(settings: Settings) -> dict[str, datetime]:
+    """Return how far the engine's time has come in each partition's grids, by grid id: its last committed tick."""
+    done = {at.partition: at.offset for at in committed(settings, GROUPS[0]) if at.topic == CLOCK_TICKS.name}
+    reached: dict[int, datetime] = {}
+    for message in read_to_end(settings, CLOCK_TICKS):
+        partition, offset = message.partition(), message.offset()
+        tick = codec.decode(CLOCK_TICKS, message.value())
+        if tick.at is not None and partition is not None and (offset or 0) < done.get(partition, 0):
+            reached[partition] = tick.at
+    grids = load_registry(settings.district_dir).grids
+    found = {grid: reached.get(codec.partition_of(grid, settings.partitions)) for grid in grids}
+    return {grid: at for grid, at in found.items() if at is not None}
+
+
+def _values(settings: Settings, topic: Topic) -> Iterator[Any]:
+    for message in read_to_end(settings, topic):
+        value = message.value()
+        if value is not None:
+            yield codec.decode(topic, value)
+
+
+def _ids(settings: Settings, topic: Topic) -> set[str]:
+    """Return the distinct `ce_id`s of a topic; records without one are nobody's."""
+    found = (codec.header(headers(message), "ce_id") for message in read_to_end(settings, topic))
+    return {ident for ident in found if ident is not None}
+
+
+def _ladders(settings: Settings) -> dict[str, Ladder]:
+    """Return the ladder each case was opened under, by case id."""
+    policies = {(m.key() or b"").decode(): codec.decode(REFERENCE, m.value()) for m in read_to_end(settings, REFERENCE)}
+    return {case.case_id: policies[f"policy:{case.policy}"].file.ladder for case in _values(settings, CASES)}
+
+
+def _cameras_live(settings: Settings) -> int:
+    latest: dict[str, CameraTelemetry] = {t.camera_id: t for t in _values(settings, CAMERA_TELEMETRY)}
+    known = load_registry(settings.district_dir).cameras
+    return sum(t.status is CameraStatus.LIVE for camera, t in latest.items() if camera in known)
+
+
+def work_lag(settings: Settings, group: str) -> int:
+    """Return the records *group* has yet to read; ticks go on for ever and do not count."""
+    return sum(n for topic, n in group_lag(settings, group).items() if topic != CLOCK_TICKS.name)

@@ -1,0 +1,113 @@
+"""From what a phone sends to what travels: check, scrub, split off the reporter. Pure."""
+
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from producers.reports.domain.scrub import scrub
+from schemas.cases import Command, Move
+from schemas.errors import RecordError
+from schemas.fields import CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
+from schemas.grid import Registry
+from schemas.policy import Policy
+from schemas.reports import Channel, Location, Report, Reporter, Urgency
+
+
+class Source(StrEnum):
+    """Who may send a report; cameras have a topic of their own."""
+
+    WORKER = "worker"
+    RESIDENT = "resident"
+
+
+class Contact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach a reporter; goes to the restricted topic alone."""
+
+    name: Annotated[str, Meta(max_length=80)] | None = None
+    phone: Annotated[str, Meta(max_length=40)] | None = None
+
+
+class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /reports`."""
+
+    grid_id: GridId
+    item_code: ItemCode
+    channel: Source
+    occurred_at: Instant
+    description: Text
+    report_id: RecordId | None = None
+    urgency: Urgency = Urgency.NORMAL
+    location: Location | None = None
+    reported_by: PersonId | None = None
+    reporter: Contact | None = None
+
+
+class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /cases/{case_id}/commands`."""
+
+    move: Move
+    by: PersonId
+    command_id: RecordId | None = None
+    assignee: PersonId | None = None
+    note: Text | None = None
+
+
+def digest(submission: Submission) -> str:
+    """Return what tells two bodies under one id apart: 16 hex digits."""
+    return sha256(msgspec.json.encode(submission, order="sorted")).hexdigest()[:16]
+
+
+def accept(
+    submission: Submission, *, report_id: str, received_at: datetime, registry: Registry, policy: Policy
+) -> tuple[Report, Reporter | None]:
+    """Return the record to publish, and apart from it who reported.
+
+    Raises:
+        RecordError: grid, item or worker is unknown; `field` says which.
+    """
+    _check(submission, registry, policy)
+    report = Report(
+        report_id=report_id,
+        grid_id=submission.grid_id,
+        item_code=submission.item_code,
+        channel=Channel(submission.channel),
+        occurred_at=submission.occurred_at,
+        received_at=received_at,
+        description=scrub(submission.description),
+        digest=digest(submission),
+        urgency=submission.urgency,
+        location=submission.location,
+        reported_by=submission.reported_by,
+    )
+    contact = submission.reporter
+    if contact is None:
+        return report, None
+    return report, Reporter(report_id=report_id, name=contact.name, phone=contact.phone)
+
+
+def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
+    if submission.grid_id not in registry.grids:
+        raise RecordError("unknown_grid", f"no grid {submission.grid_id} in the registry", "grid_id")
+    if submission.item_code not in policy.items:
+        raise RecordError("unknown_item", f"no item {submission.item_code} in the catalogue", "item_code")
+    if submission.channel is Source.RESIDENT and submission.reported_by is not None:
+        raise RecordError("not_a_worker", "a resident's report names no worker", "reported_by")
+    if submission.channel is Source.WORKER and not registry.serves(submission.reported_by or "", submission.grid_id):
+        raise RecordError("not_on_roster", "no such worker serves this grid", "reported_by")
+
+
+def command(request: CommandRequest, *, case_id: CaseId, command_id: str, requested_at: datetime) -> Command:
+    """Return the command to publish; the note loses its phone numbers."""
+    return Command(
+        command_id=command_id,
+        case_id=case_id,
+        move=request.move,
+        by=request.by,
+        requested_at=requested_at,
+        assignee=request.assignee,
+        note=None if request.note is None else scrub(request.note),
+    )

@@ -1,0 +1,140 @@
+"""Workers and residents of the demo district: they report over HTTP, and move the cases they see.
+
+They follow cases as a phone would: here by reading `cases`, for the phone's own page comes later.
+"""
+
+import asyncio
+import threading
+from random import Random
+from typing import Any
+
+import httpx
+
+from infra.clock import utc_now
+from infra.kafka import Producer, consumer
+from infra.local.journal import Act, Entry, Journal
+from infra.logs import logger
+from infra.settings import Settings
+from producers.simulator.bad_records import bad_records
+from producers.simulator.domain import behaviour
+from schemas import codec
+from schemas.cases import Case
+from schemas.errors import RecordError
+from schemas.grid import Registry
+from schemas.policy import Policy
+from schemas.topics import CASES
+
+_BAD_RECORDS_AFTER_S = 3.0
+_BAD_BODY_EVERY = 40
+_POLL_S = 0.2
+
+log = logger()
+
+
+class People:
+    """Everybody in the district who holds a phone."""
+
+    def __init__(self, settings: Settings, registry: Registry, policy: Policy, journal: Journal, seed: int) -> None:
+        """Bring the people to life when `run` is called; *seed* decides all they do."""
+        self._settings, self._registry, self._policy = settings, registry, policy
+        self._journal, self._seed, self._rng = journal, seed, Random(seed)
+        self._known: dict[str, Case] = {}
+        self._acts: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._http = httpx.AsyncClient(base_url=settings.intake_url, timeout=15.0)
+
+    async def run(self, reports_per_s: float) -> None:
+        """Live until `stop`; then finish what is on the way."""
+        loop = asyncio.get_running_loop()
+        reader = threading.Thread(target=self._follow_cases, args=(loop,), name="cases", daemon=True)
+        reader.start()
+        bad = asyncio.create_task(self._inject_bad_records())
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            self._start(self._report(number))
+            if number % _BAD_BODY_EVERY == 0:
+                self._start(self._send_bad_body(number))
+            await self._pause(self._rng.expovariate(reports_per_s))
+        await bad
+        await asyncio.gather(*self._acts)
+        await asyncio.to_thread(reader.join, 2.0)
+        await self._http.aclose()
+
+    def stop(self) -> None:
+        """Let nobody begin anything new."""
+        self._stopping.set()
+
+    def _start(self, act: Any) -> None:
+        task = asyncio.create_task(act)
+        self._acts.add(task)
+        task.add_done_callback(self._acts.discard)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, but not past `stop`; tell whether life goes on."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    async def _report(self, number: int) -> None:
+        body = behaviour.draw_report(self._rng, number, self._registry, self._policy, utc_now())
+        times = 2 if self._rng.random() < behaviour.TWICE else 1
+        for _ in range(times):
+            await self._post(Act.REPORT, body["report_id"], "/reports", body)
+
+    async def _send_bad_body(self, number: int) -> None:
+        await self._post(Act.BAD_BODY, f"bad-body-{number}", "/reports", {"grid_id": "not a grid"})
+
+    async def _post(self, act: Act, ident: str, path: str, body: dict[str, Any], detail: str = "") -> None:
+        status: int | None = None
+        try:
+            status = (await self._http.post(path, json=body)).status_code
+        except httpx.HTTPError as error:
+            detail = f"{detail} {type(error).__name__}".strip()
+        self._journal.write(Entry(act=act, at=utc_now(), id=ident, status=status, detail=detail))
+
+    async def _inject_bad_records(self) -> None:
+        if not await self._pause(_BAD_RECORDS_AFTER_S):
+            return
+        with Producer(self._settings, "simulator") as producer:
+            for bad in bad_records(self._registry, utc_now()):
+                sent = producer.send_raw(bad.topic, key=bad.key.encode(), value=bad.value, headers=[])
+                await asyncio.wrap_future(sent)
+                self._journal.write(Entry(act=Act.BAD_RECORD, at=utc_now(), id=bad.topic, detail=bad.reason))
+
+    def _follow_cases(self, loop: asyncio.AbstractEventLoop) -> None:
+        reader = consumer(self._settings, f"gridwatch-people-{self._seed}")
+        reader.subscribe([CASES.name])
+        while not self._stopping.is_set():
+            message = reader.poll(_POLL_S)
+            if message is None or message.error() is not None:
+                continue
+            try:
+                case = codec.decode(CASES, message.value())
+            except RecordError as error:
+                log.warning("case_unreadable", reason=error.reason)
+                continue
+            loop.call_soon_threadsafe(self._see, case)
+        reader.close()
+
+    def _see(self, case: Case) -> None:
+        known = self._known.get(case.case_id)
+        self._known[case.case_id] = case
+        if not self._stopping.is_set() and (
+            known is None or known.stage is not case.stage or known.rework != case.rework
+        ):
+            self._start(self._deal_with(case))
+
+    async def _deal_with(self, case: Case) -> None:
+        if case.timer is None:
+            return
+        rng = Random(f"{self._seed}:{case.case_id}:{case.stage}:{case.rework}")
+        budget_s = (case.timer.due_at - case.timer.started_at).total_seconds()
+        plan = behaviour.plan(case, rng, self._registry, budget_s)
+        if plan is None or not await self._pause(plan.delay_s):
+            return
+        ident = f"{case.case_id}-{plan.move}-{case.rework}"
+        body = {"command_id": ident, "move": plan.move, "by": plan.by}
+        await self._post(Act.COMMAND, ident, f"/cases/{case.case_id}/commands", body, detail=plan.move)
