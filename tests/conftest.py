@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.kafka import Producer
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
+from tests.district import District
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,3 +104,10 @@ def broker(settings: Settings) -> Iterator[Settings]:
 
         eventually(ready, within_s=60, what="the broker takes topics")
         yield settings
+
+
+@pytest.fixture(scope="module")
+def district(broker: Settings) -> Iterator[District]:
+    """A driver of the engine through Kafka."""
+    with Producer(broker, "test") as producer:
+        yield District(broker, producer)

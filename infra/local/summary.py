@@ -6,7 +6,7 @@ disagrees is listed, and the run is not reconciled.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
 
@@ -39,6 +39,7 @@ from schemas.topics import (
 GROUPS = ("gridwatch-cases", "gridwatch-sink")
 _ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
 _ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
 
@@ -175,8 +176,7 @@ def time_reached(settings: Settings) -> dict[str, datetime]:
         if tick.at is not None and partition is not None and (offset or 0) < done.get(partition, 0):
             reached[partition] = tick.at
     grids = load_registry(settings.district_dir).grids
-    found = {grid: reached.get(codec.partition_of(grid, settings.partitions)) for grid in grids}
-    return {grid: at for grid, at in found.items() if at is not None}
+    return {grid: reached.get(codec.partition_of(grid, settings.partitions), _NEVER) for grid in grids}
 
 
 def _values(settings: Settings, topic: Topic) -> Iterator[Any]:

@@ -1,0 +1,161 @@
+"""What the intake makes of a report and of a command."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from producers.reports.domain.submission import (
+    CommandRequest,
+    Contact,
+    Source,
+    Submission,
+    accept,
+    command,
+    digest,
+    time_ordered_id,
+)
+from schemas import codec
+from schemas.cases import Move
+from schemas.errors import RecordError
+from schemas.reports import Report, Reporter
+from schemas.topics import CASE_COMMANDS, REPORTERS, REPORTS
+from tests.builders import GRID, NINE, POLICY, REGISTRY, WORKER
+
+OTHER_VILLAGE = "610117001002001"
+PHONE = "13900001234"
+
+
+def a_submission(**changes: Any) -> Submission:
+    fields: dict[str, Any] = {
+        "grid_id": GRID,
+        "item_code": "01001",
+        "channel": Source.WORKER,
+        "occurred_at": NINE,
+        "description": "演示",
+        "reported_by": WORKER,
+    }
+    return Submission(**fields | changes)
+
+
+def accepted(submission: Submission) -> tuple[Report, Reporter | None]:
+    return accept(submission, report_id="r-1", received_at=NINE, registry=REGISTRY, policy=POLICY)
+
+
+def test_the_reporter_is_split_off() -> None:
+    """Name and phone are on the record of the restricted topic, and not on the report."""
+    submission = a_submission(
+        channel=Source.RESIDENT,
+        reported_by=None,
+        description=f"请打{PHONE}",
+        reporter=Contact(name="演示居民", phone=PHONE),
+    )
+
+    report, reporter = accepted(submission)
+
+    assert reporter == Reporter(report_id="r-1", name="演示居民", phone=PHONE)
+    assert PHONE not in codec.encode(report).decode()
+    assert "演示居民" not in codec.encode(report).decode()
+
+
+def test_a_report_without_reporter_makes_one_record() -> None:
+    """Nothing is written about a reporter who gave no contact."""
+    assert accepted(a_submission())[1] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"grid_id": "9" * 15}, "unknown_grid", "grid_id"),
+        ({"item_code": "99999"}, "unknown_item", "item_code"),
+        ({"reported_by": None}, "not_on_roster", "reported_by"),
+        ({"reported_by": "nobody"}, "not_on_roster", "reported_by"),
+        ({"grid_id": OTHER_VILLAGE}, "not_on_roster", "reported_by"),
+        ({"channel": Source.RESIDENT}, "not_a_worker", "reported_by"),
+    ],
+)
+def test_what_does_not_exist_is_refused(changes: dict[str, Any], reason: str, field: str) -> None:
+    """The refusal names the reason and the field."""
+    with pytest.raises(RecordError) as refused:
+        accepted(a_submission(**changes))
+
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"report_id": "r-1"},
+        {"reporter": Contact(phone="13900005678")},
+        {"description": "演示13900005678", "reporter": None},
+    ],
+)
+def test_the_digest_tells_nothing_about_people(changes: dict[str, Any]) -> None:
+    """Id, name and phone do not move it: it is public, and a phone number could be found by trying."""
+    base = a_submission(description=f"演示{PHONE}" if "description" in changes else "演示")
+
+    assert digest(replace(base, **changes)) == digest(base)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"item_code": "01002"}, {"description": "另一件"}, {"occurred_at": NINE + timedelta(seconds=1)}],
+)
+def test_the_digest_tells_two_reports_apart(changes: dict[str, Any]) -> None:
+    """Other content under the same id has another digest: the engine refuses it as a conflict."""
+    assert digest(a_submission(**changes)) != digest(a_submission())
+
+
+def test_accepted_records_are_what_the_topics_take() -> None:
+    """What goes out can be read back under the contract."""
+    report, reporter = accepted(a_submission(reporter=Contact(phone=PHONE)))
+
+    assert codec.decode(REPORTS, codec.encode(report)) == report
+    assert codec.decode(REPORTERS, codec.encode(reporter)) == reporter
+
+
+def test_a_command_loses_phone_numbers_and_keeps_its_case() -> None:
+    """A note is free text too; the record is one that the topic takes."""
+    request = CommandRequest(move=Move.HANDLE, by=WORKER, note=f"已联系{PHONE}")
+
+    asked = command(request, case_id=f"{GRID}-aaaaaaaaaa", command_id="c-1", requested_at=NINE, registry=REGISTRY)
+
+    assert asked.note == "已联系[电话]"
+    assert codec.decode(CASE_COMMANDS, codec.encode(asked)) == asked
+
+
+def test_a_command_on_an_unknown_grid_is_refused() -> None:
+    """No lane would own it: it would end as a dead letter, and the client would wait for ever."""
+    request = CommandRequest(move=Move.HANDLE, by=WORKER)
+
+    with pytest.raises(RecordError) as refused:
+        command(request, case_id=f"{'9' * 15}-aaaaaaaaaa", command_id="c", requested_at=NINE, registry=REGISTRY)
+
+    assert (refused.value.reason, refused.value.field) == ("unknown_grid", "case_id")
+
+
+@pytest.mark.parametrize(
+    "more", [b'"phone":"1"', b'"report_id":""', b'"report_id":"a b"', b'"occurred_at":"2026-03-09T09:00:00"']
+)
+def test_bodies_are_held_to_the_contract(more: bytes) -> None:
+    """Unknown fields, ids outside the pattern and times without zone are no submission."""
+    body = msgspec.json.encode(a_submission())[:-1] + b"," + more + b"}"
+
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(body, type=Submission)
+
+
+@given(st.binary(min_size=10, max_size=10), st.integers(min_value=0, max_value=10**9), st.integers(1, 10**6))
+def test_generated_ids_are_in_order_of_time(random: bytes, at_s: int, later_s: int) -> None:
+    """They are version 7 UUIDs: whatever the random part, the later one sorts behind."""
+    at = NINE + timedelta(seconds=at_s)
+    first, second = time_ordered_id(at, random), time_ordered_id(at + timedelta(seconds=later_s), b"\0" * 10)
+
+    assert first < second
+    assert (UUID(first).version, UUID(first).variant) == (7, UUID(second).variant)
+    assert int(first.replace("-", "")[:12], 16) == int(at.timestamp() * 1000)
