@@ -5,6 +5,7 @@ State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from heapq import heappop, heappush
 
 import msgspec
@@ -196,24 +197,24 @@ class CaseProgram:
         command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
         self._check_grid(command.case_id[:15], record)
         cause = Cause(id=command.command_id, at=_appended(record))
+        answer = partial(_result, command, record)
         state = self._cases.get(command.case_id)
         if state is None:
-            refusal = Refusal(reason="unknown_case", detail=f"no case {command.case_id}")
-            return [_result(command, cause.at, None, refusal)]
+            return [answer(None, Refusal(reason="unknown_case", detail=f"no case {command.case_id}"))]
         if record.offset < state.commands_read:
             return []  # applied before a restart, and its outputs acknowledged before that
         outputs = self._advance(state, cases.fire(state.case, cause.at, self._policy_of(state.case)))
         state = replace(self._cases[command.case_id], commands_read=record.offset + 1)
         if command.command_id in state.accepted:
             self._keep(state)
-            return [*outputs, _result(command, cause.at, state.case, None)]
+            return [*outputs, answer(state.case, None)]
         decided = cases.apply(state.case, command, cause, self._policy_of(state.case), self._registry)
         if isinstance(decided, Refusal):
             self._keep(state)
-            return [*outputs, _result(command, cause.at, state.case, decided)]
+            return [*outputs, answer(state.case, decided)]
         accepted = (*state.accepted, command.command_id)[-_REMEMBERED_COMMANDS:]
         outputs += self._advance(replace(state, accepted=accepted), decided)
-        return [*outputs, _result(command, cause.at, decided.case, None)]
+        return [*outputs, answer(decided.case, None)]
 
     # -- state --------------------------------------------------------------------------------
 
@@ -307,7 +308,8 @@ def _alert_output(alert: Alert) -> Output:
     return _output(topic, alert.grid_id, alert.alert_id, alert.at, alert)
 
 
-def _result(command: Command, at: datetime, case: Case | None, refusal: Refusal | None) -> Output:
+def _result(command: Command, record: Record, case: Case | None, refusal: Refusal | None) -> Output:
+    at = _appended(record)
     result = CommandResult(
         command_id=command.command_id,
         case_id=command.case_id,
@@ -319,4 +321,5 @@ def _result(command: Command, at: datetime, case: Case | None, refusal: Refusal 
         stage=case.stage if case else None,
         allowed=cases.allowed_moves(case) if case else [],
     )
-    return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{result.verdict}", at, result)
+    # Of the record, not of the command: a phone may send one command twice, and each is answered.
+    return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{record.offset}", at, result)

@@ -244,7 +244,7 @@ class _Ledger:
             assignee=assignee or self.case.assignee,
             updated_at=self._cause.at,
         )
-        event_id = ids.ledger_id(self._cause.id, self.case.case_id, len(self._events))
+        event_id = ids.ledger_id(self._cause.id, self.case.case_id, self.case.version)
         self._events.append(ledger_event(self.case, event_id, kind, self._cause.at, by=by, note=note))
 
     def arm(self, clock: Clock, policy: Policy) -> None:

@@ -14,9 +14,9 @@ def case_id(grid_id: str, origin_id: str) -> str:
     return f"{grid_id}-{digest[:_CASE_DIGITS]}"
 
 
-def ledger_id(cause_id: str, case: str, ordinal: int) -> str:
-    """Return the id of the *ordinal*-th ledger event that one record caused on a case."""
-    return f"{cause_id}/{case[-_CASE_DIGITS:]}/{ordinal}"
+def ledger_id(cause_id: str, case: str, number: int) -> str:
+    """Return the id of ledger event *number* of a case, which the record *cause_id* caused."""
+    return f"{cause_id}/{case[-_CASE_DIGITS:]}/{number}"
 
 
 def clock_key(case: str, timer: Timer) -> str:

@@ -19,7 +19,7 @@ from tests.builders import NINE, a_report
         (b"", "not_json", None),
         (b"{nope", "not_json", None),
         (b"\xff\xfe", "not_json", None),
-        (b'{"location":' + b"[" * 100_000, "not_json", None),
+        (b'{"unknown":' + b"[" * 100_000, "not_json", None),
         (b'{"report_id": "r"}', "invalid_field", None),
         (codec.encode(a_report("r")).replace(b"610117001001001", b"61"), "invalid_field", "$.grid_id"),
         (codec.encode(a_report("r")).replace(b"T09:00:00Z", b"T09:00:00"), "invalid_field", "$.occurred_at"),
