@@ -19,6 +19,8 @@ from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WOR
 PARTITION = codec.partition_of(GRID, 4)
 SNAPSHOTS = {CASES.name, GRID_STATE.name}  # the latest state, not a story: content depends on where a chunk ends
 
+CLOSE_MS = 4_000  # commands this close together are read in one chunk
+
 moves = st.tuples(st.integers(0, 3), st.sampled_from(Move), st.sampled_from([WORKER, CHECKER]), st.integers(0, 5))
 stories = st.lists(st.tuples(moves, st.integers(0, 12_000)), min_size=1, max_size=25)
 
@@ -37,7 +39,7 @@ def a_program(state: dict[bytes, bytes]) -> CaseProgram:
 
 
 def chunks_of(story: list[tuple[tuple[int, Move, str, int], int]]) -> list[list[Any]]:
-    """Return four reports, then one chunk a command, each followed by a tick."""
+    """Return four reports, then commands in chunks of one or more, each chunk followed by a tick."""
     chunks: list[list[Any]] = [[record(REPORTS.name, n, NINE, a_report(f"r-{n}")) for n in range(4)]]
     at = NINE
     for offset, ((case, move, by, command), wait_ms) in enumerate(story):
@@ -50,7 +52,12 @@ def chunks_of(story: list[tuple[tuple[int, Move, str, int], int]]) -> list[list[
             requested_at=at,
             assignee=WORKER,
         )
-        chunks += [[record(CASE_COMMANDS.name, offset, at, asked)], [at]]
+        commands = record(CASE_COMMANDS.name, offset, at, asked)
+        if wait_ms < CLOSE_MS and len(chunks) > 1:
+            chunks[-2].append(commands)
+            chunks[-1] = [at]
+        else:
+            chunks += [[commands], [at]]
     return chunks
 
 
