@@ -7,8 +7,10 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from producers.reports.domain.scrub import scrub
+from producers.reports.domain.wire import Moment, checked
 from schemas.cases import Command, Move
 from schemas.errors import RecordError
 from schemas.fields import CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
@@ -37,7 +39,7 @@ class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grid_id: GridId
     item_code: ItemCode
     channel: Source
-    occurred_at: Instant
+    occurred_at: Moment
     description: Text
     report_id: RecordId | None = None
     urgency: Urgency = Urgency.NORMAL
@@ -57,8 +59,14 @@ class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def digest(submission: Submission) -> str:
-    """Return what tells two bodies under one id apart: 16 hex digits."""
-    return sha256(msgspec.json.encode(submission, order="sorted")).hexdigest()[:16]
+    """Return what tells two reports under one id apart: 16 hex digits.
+
+    Name and phone do not count: the digest is public, and the eleven digits of a
+    number that is the only unknown in it can be found by trying. Nor does the id,
+    which may come in a header once and in the body the next time.
+    """
+    public = replace(submission, report_id=None, reporter=None, description=scrub(submission.description))
+    return sha256(msgspec.json.encode(public, order="sorted")).hexdigest()[:16]
 
 
 def accept(
@@ -67,15 +75,16 @@ def accept(
     """Return the record to publish, and apart from it who reported.
 
     Raises:
-        RecordError: grid, item or worker is unknown; `field` says which.
+        RecordError: the instant is none; grid, item or worker is unknown; `field` says which.
     """
+    _check_grid(submission.grid_id, registry, "grid_id")
     _check(submission, registry, policy)
     report = Report(
         report_id=report_id,
         grid_id=submission.grid_id,
         item_code=submission.item_code,
         channel=Channel(submission.channel),
-        occurred_at=submission.occurred_at,
+        occurred_at=checked(submission.occurred_at, Instant, "occurred_at"),
         received_at=received_at,
         description=scrub(submission.description),
         digest=digest(submission),
@@ -90,8 +99,6 @@ def accept(
 
 
 def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
-    if submission.grid_id not in registry.grids:
-        raise RecordError("unknown_grid", f"no grid {submission.grid_id} in the registry", "grid_id")
     if submission.item_code not in policy.items:
         raise RecordError("unknown_item", f"no item {submission.item_code} in the catalogue", "item_code")
     if submission.channel is Source.RESIDENT and submission.reported_by is not None:
@@ -100,8 +107,20 @@ def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
         raise RecordError("not_on_roster", "no such worker serves this grid", "reported_by")
 
 
-def command(request: CommandRequest, *, case_id: CaseId, command_id: str, requested_at: datetime) -> Command:
-    """Return the command to publish; the note loses its phone numbers."""
+def _check_grid(grid_id: str, registry: Registry, field: str) -> None:
+    if grid_id not in registry.grids:
+        raise RecordError("unknown_grid", f"no grid {grid_id} in the registry", field)
+
+
+def command(
+    request: CommandRequest, *, case_id: CaseId, command_id: str, requested_at: datetime, registry: Registry
+) -> Command:
+    """Return the command to publish; the note loses its phone numbers.
+
+    Raises:
+        RecordError: the case's grid is unknown; whether the case exists is for its lane to say.
+    """
+    _check_grid(case_id[:15], registry, "case_id")
     return Command(
         command_id=command_id,
         case_id=case_id,
