@@ -233,3 +233,7 @@ def main() -> NoReturn:
         _err.print(f"[red]gridwatch:[/] {error}")
         sys.exit(EXIT_SETUP)
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
