@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from schemas.codec import partition_of
 from schemas.grid import Registry
 from schemas.topics import CAMERA_EVENTS, CAMERA_TELEMETRY, CASE_COMMANDS, REPORTS
 
@@ -19,9 +20,16 @@ class BadRecord(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def bad_records(registry: Registry, now: datetime) -> list[BadRecord]:
-    """Return the ten; their keys are real grids, so they reach real lanes."""
-    grid = next(iter(registry.grids))
+def bad_records(registry: Registry, partitions: int, now: datetime) -> list[BadRecord]:
+    """Return the ten; their keys are real grids, so they reach real lanes.
+
+    Args:
+        registry: of the district.
+        partitions: of every topic; with a single one no record can be in the wrong one, and nine are left.
+        now: becomes part of ids and times.
+    """
+    grid, *others = registry.grids
+    strays = [other for other in others if partition_of(other, partitions) != partition_of(grid, partitions)]
     report: dict[str, Any] = {
         "report_id": f"bad-{now:%Y%m%dT%H%M%S}",
         "grid_id": grid,
@@ -49,7 +57,7 @@ def bad_records(registry: Registry, now: datetime) -> list[BadRecord]:
         _bad(REPORTS.name, grid, b"\xff\xfe\x00", "not_json"),
         _bad(REPORTS.name, grid, None, "empty_value"),
         _bad(REPORTS.name, grid, without_item, "invalid_field"),
-        _bad(REPORTS.name, grid, report | {"grid_id": "123"}, "invalid_field"),
+        *(_bad(REPORTS.name, grid, report | {"grid_id": stray}, "wrong_partition") for stray in strays[:1]),
         _bad(REPORTS.name, grid, report | {"grid_id": "9" * 15}, "unknown_grid"),
         _bad(REPORTS.name, grid, report | {"item_code": "99999"}, "unknown_item"),
         _bad(CASE_COMMANDS.name, grid, {"command_id": "c", "case_id": "no"}, "invalid_field"),

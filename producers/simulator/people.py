@@ -5,6 +5,7 @@ They follow cases as a phone would: here by reading `cases`, for the phone's own
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
@@ -27,6 +28,8 @@ from schemas.topics import CASES
 _BAD_RECORDS_AFTER_S = 3.0
 _BAD_BODY_EVERY = 40
 _POLL_S = 0.2
+_FINISH_S, _JOIN_S = 2.5, 1.0  # together below the 5 s that a stop may take; a command is answered within 2
+_UNANSWERED = (None, 503)
 
 log = logger()
 
@@ -44,31 +47,43 @@ class People:
         self._http = httpx.AsyncClient(base_url=settings.intake_url, timeout=15.0)
 
     async def run(self, reports_per_s: float) -> None:
-        """Live until `stop`; then finish what is on the way."""
-        loop = asyncio.get_running_loop()
-        reader = threading.Thread(target=self._follow_cases, args=(loop,), name="cases", daemon=True)
+        """Live until `stop`; then wait at most 2.5 s for answers that are on the way."""
+        reader = threading.Thread(
+            target=self._follow_cases, args=(asyncio.get_running_loop(),), name="cases", daemon=True
+        )
         reader.start()
-        bad = asyncio.create_task(self._inject_bad_records())
+        self._start(self._inject_bad_records())
         number = 0
         while not self._stopping.is_set():
             number += 1
             self._start(self._report(number))
             if number % _BAD_BODY_EVERY == 0:
-                self._start(self._send_bad_body(number))
+                self._start(self._report_badly(number))
             await self._pause(self._rng.expovariate(reports_per_s))
-        await bad
-        await asyncio.gather(*self._acts)
-        await asyncio.to_thread(reader.join, 2.0)
+        await self._finish()
+        await asyncio.to_thread(reader.join, _JOIN_S)
+
+    async def _finish(self) -> None:
+        if self._acts:
+            _, late = await asyncio.wait(set(self._acts), timeout=_FINISH_S)
+            for act in late:
+                act.cancel()  # writes down that its answer is unknown
+            await asyncio.gather(*late, return_exceptions=True)
         await self._http.aclose()
 
     def stop(self) -> None:
         """Let nobody begin anything new."""
         self._stopping.set()
 
-    def _start(self, act: Any) -> None:
+    def _start(self, act: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(act)
         self._acts.add(task)
-        task.add_done_callback(self._acts.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._acts.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("act_failed", exc_info=error)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait, but not past `stop`; tell whether life goes on."""
@@ -82,27 +97,42 @@ class People:
         body = behaviour.draw_report(self._rng, number, self._registry, self._policy, utc_now())
         times = 2 if self._rng.random() < behaviour.TWICE else 1
         for _ in range(times):
-            await self._post(Act.REPORT, body["report_id"], "/reports", body)
+            await self._send(Act.REPORT, body["report_id"], "/reports", body)
 
-    async def _send_bad_body(self, number: int) -> None:
-        await self._post(Act.BAD_BODY, f"bad-body-{number}", "/reports", {"grid_id": "not a grid"})
+    async def _report_badly(self, number: int) -> None:
+        body = behaviour.draw_bad_body(self._rng, number, self._registry, self._policy, utc_now())
+        await self._post(Act.BAD_BODY, body["report_id"], "/reports", body)
 
-    async def _post(self, act: Act, ident: str, path: str, body: dict[str, Any], detail: str = "") -> None:
+    async def _send(self, act: Act, ident: str, path: str, body: dict[str, Any], detail: str = "") -> None:
+        """Post, and again under the same id while nobody says whether it arrived."""
+        rng, attempt = Random(f"{self._seed}:{ident}"), 0
+        while await self._post(act, ident, path, body, detail) in _UNANSWERED:
+            pause_s = behaviour.retry_pause_s(attempt, rng.random())
+            if pause_s is None or not await self._pause(pause_s):
+                return
+            attempt += 1
+
+    async def _post(self, act: Act, ident: str, path: str, body: dict[str, Any], detail: str = "") -> int | None:
         status: int | None = None
         try:
             status = (await self._http.post(path, json=body)).status_code
         except httpx.HTTPError as error:
             detail = f"{detail} {type(error).__name__}".strip()
-        self._journal.write(Entry(act=act, at=utc_now(), id=ident, status=status, detail=detail))
+        finally:
+            self._journal.write(Entry(act=act, at=utc_now(), id=ident, status=status, detail=detail))
+        return status
 
     async def _inject_bad_records(self) -> None:
         if not await self._pause(_BAD_RECORDS_AFTER_S):
             return
-        with Producer(self._settings, "simulator") as producer:
-            for bad in bad_records(self._registry, utc_now()):
+        producer = Producer(self._settings, "simulator")
+        try:
+            for bad in bad_records(self._registry, self._settings.partitions, utc_now()):
                 sent = producer.send_raw(bad.topic, key=bad.key.encode(), value=bad.value, headers=[])
                 await asyncio.wrap_future(sent)
                 self._journal.write(Entry(act=Act.BAD_RECORD, at=utc_now(), id=bad.topic, detail=bad.reason))
+        finally:
+            producer.close(_JOIN_S)
 
     def _follow_cases(self, loop: asyncio.AbstractEventLoop) -> None:
         reader = consumer(self._settings, f"gridwatch-people-{self._seed}")
@@ -137,4 +167,4 @@ class People:
             return
         ident = f"{case.case_id}-{plan.move}-{case.rework}"
         body = {"command_id": ident, "move": plan.move, "by": plan.by}
-        await self._post(Act.COMMAND, ident, f"/cases/{case.case_id}/commands", body, detail=plan.move)
+        await self._send(Act.COMMAND, ident, f"/cases/{case.case_id}/commands", body, detail=plan.move)

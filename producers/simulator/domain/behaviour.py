@@ -14,6 +14,7 @@ NEGLECTED = 0.12  # share of cases that nobody acknowledges: these climb the who
 SLOW = 0.15  # share of acts that come after the deadline
 TWICE = 0.05  # share of reports that the phone sends again
 REWORKED = 0.1
+_RETRIES_S = (1.0, 2.0, 4.0, 8.0, 8.0)  # a broker that was killed is back well within their sum
 
 _WORDS = ("巡查发现", "群众反映", "路过看到", "电话报来", "走访得知")
 
@@ -44,6 +45,24 @@ def draw_report(rng: Random, number: int, registry: Registry, policy: Policy, no
     phone = f"1390000{rng.randrange(10_000):04d}"
     description = f"{body['description']},联系电话{phone}"
     return body | {"channel": "resident", "description": description, "reporter": {"name": "演示居民", "phone": phone}}
+
+
+def draw_bad_body(rng: Random, number: int, registry: Registry, policy: Policy, now: datetime) -> dict[str, Any]:
+    """Return the body of a report that no intake may take: of wrong shape, or about what does not exist."""
+    wrong = rng.choice(
+        ({"grid_id": "not a grid"}, {"occurred_at": "yesterday"}, {"grid_id": "9" * 15}, {"item_code": "99999"})
+    )
+    return draw_report(rng, number, registry, policy, now) | {"report_id": f"bad-{number}"} | wrong
+
+
+def retry_pause_s(attempt: int, unit: float) -> float | None:
+    """Return how long a phone waits after its *attempt*-th try (from 0) went unanswered, or None when it gives up.
+
+    Args:
+        attempt: tries before this one.
+        unit: in [0, 1); spreads the phones over half the pause.
+    """
+    return _RETRIES_S[attempt] * (0.75 + 0.5 * unit) if attempt < len(_RETRIES_S) else None
 
 
 def plan(case: Case, rng: Random, registry: Registry, budget_s: float) -> Plan | None:
