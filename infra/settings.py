@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     intake_port: int = 8601
     dashboard_port: int = 8600
     rtsp_port: int = Field(default=8554, description="The simulator's RTSP server.")
+    camera_backoff_s: float = Field(default=60.0, description="Longest wait before a lost camera is tried again.")
     camera_user: str = Field(default="viewer", description="Log-in of the cameras; in production from a secret store.")
     camera_password: SecretStr = SecretStr("simulated")
 

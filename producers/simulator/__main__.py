@@ -11,13 +11,14 @@ from infra import logs
 from infra.local.journal import Journal
 from infra.settings import Settings
 from producers.simulator.people import People
+from producers.simulator.street import Street
 from schemas.errors import EXIT_SETUP, SetupError
 from schemas.grid import load_registry
 from schemas.policy import load_policy
 
 
-async def live(settings: Settings, *, seed: int, reports_per_s: float) -> None:
-    """Run the people of the district until SIGTERM, then let them finish.
+async def live(settings: Settings, *, seed: int, reports_per_s: float, cameras: int) -> None:
+    """Run people and cameras of the district until SIGTERM, then let them finish.
 
     Raises:
         SetupError: a data file of the district is wrong.
@@ -25,8 +26,15 @@ async def live(settings: Settings, *, seed: int, reports_per_s: float) -> None:
     registry, policy = load_registry(settings.district_dir), load_policy(settings.district_dir)
     with Journal(settings.data_dir / "journal.jsonl") as journal:
         people = People(settings, registry, policy, journal, seed)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, people.stop)
-        await people.run(reports_per_s)
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            people.stop()
+            stopping.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        street = Street(settings, registry, journal, cameras)
+        await asyncio.gather(people.run(reports_per_s), street.run(stopping))
 
 
 def main() -> None:
@@ -35,9 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="gridwatch simulate", description="A demo district that lives.")
     parser.add_argument("--seed", type=int, default=7, help="decides all that happens")
     parser.add_argument("--rate", type=float, default=8.0, help="reports a second")
+    parser.add_argument("--cameras", type=int, default=32, help="how many cameras are up")
     options = parser.parse_args()
     try:
-        uvloop.run(live(Settings(), seed=options.seed, reports_per_s=options.rate))
+        uvloop.run(live(Settings(), seed=options.seed, reports_per_s=options.rate, cameras=options.cameras))
     except SetupError as error:
         logs.logger().error("simulator_cannot_start", reason=str(error))
         sys.exit(EXIT_SETUP)

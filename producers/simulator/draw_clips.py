@@ -60,7 +60,7 @@ def populate(kind: str, image: Image, t: float) -> int:
     """Draw whoever is there at second *t* and return how many."""
     if kind == "people" and 4 <= t < 9:
         for n in range(2):
-            person(image, (0.1 + 0.16 * (t - 4) + 0.12 * n) * WIDTH, HEIGHT * 0.9, 110, (60, 60, 200))
+            person(image, (0.1 + 0.16 * (t - 4) + 0.12 * n) * WIDTH, HEIGHT * 0.9, 64, (60, 60, 200))
         return 2
     if kind == "gather" and t >= 2:
         count = min(10, int(t - 1))

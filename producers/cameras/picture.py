@@ -1,0 +1,30 @@
+"""Key frames to small grey pictures, by PyAV."""
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from producers.cameras.domain.activity import Luma
+
+_WIDTH, _HEIGHT = 160, 90
+
+
+def decode_key_frame(unit: bytes) -> Luma | None:
+    """Return the grey levels of a key frame (Annex B, parameter sets included), about 160x90.
+
+    None when it cannot be decoded: one torn picture is nobody's business.
+    """
+    codec = av.CodecContext.create("h264", "r")
+    codec.thread_count = 1
+    try:
+        frames = [*codec.decode(av.Packet(unit)), *codec.decode(None)]
+    except FFmpegError:
+        return None
+    if not frames:
+        return None
+    frame = frames[0]
+    # The luma plane as it lies in memory: converting to grey would cost more than decoding.
+    plane = frame.planes[0]
+    luma: Luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    small: Luma = luma[:: max(1, plane.height // _HEIGHT), : plane.width : max(1, plane.width // _WIDTH)].copy()
+    return small
