@@ -34,6 +34,7 @@ app.command(topics_app)
 PROCESSES = {
     "worker": "pipelines",
     "intake": "producers.reports",
+    "cameras": "producers.cameras",
     "simulate": "producers.simulator",
     "broker": "infra.local.broker",
 }
@@ -45,7 +46,13 @@ _out = Console(highlight=False)
 
 @app.command
 def up(
-    *, seconds: float | None = None, json: Json = False, simulate: bool = True, seed: int = 7, rate: float = 8.0
+    *,
+    seconds: float | None = None,
+    json: Json = False,
+    simulate: bool = True,
+    seed: int = 7,
+    rate: float = 8.0,
+    cameras: int = 32,
 ) -> None:
     """Start everything on this machine; Ctrl-C stops it cleanly.
 
@@ -55,10 +62,12 @@ def up(
         simulate: let the demo district live.
         seed: of the demo district.
         rate: reports a second of the demo district.
+        cameras: how many cameras of the demo district are up.
     """
     settings = Settings()
+    people = ("--seed", str(seed), "--rate", str(rate), "--cameras", str(cameras))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stack = Stack(settings, _say, time.sleep, ("--seed", str(seed), "--rate", str(rate)) if simulate else None)
+    stack = Stack(settings, _say, time.sleep, people if simulate else None)
     try:
         stack.start()
         _say("ok", "ready", f"{stack.ready_s:.1f} s; Ctrl-C stops everything, data is kept in {settings.data_dir}")

@@ -76,6 +76,7 @@ class Producer:
     ) -> Future[None]:
         """Queue bytes as they are; otherwise like `send`."""
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # so a caller that gives up cannot cancel it under the delivery thread
 
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is None:

@@ -12,7 +12,7 @@ from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
 
-PRODUCERS = ("simulator", "cameras", "intake")
+PRODUCERS = ("cameras", "simulator", "intake")
 CONSUMERS = ("worker", "sink", "page", "warehouse", "broker")
 _DRAIN_S = 10.0
 
@@ -100,8 +100,12 @@ class Stack:
             Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
         ]
         if self._simulate is not None:
-            living = Part(name="simulator", module="producers.simulator", args=self._simulate, is_ready=lambda: True)
-            parts.append(living)
+            street = listens(s.host, s.rtsp_port)
+            shows = f"rtsp://{s.host}:{s.rtsp_port}"
+            parts.append(
+                Part(name="simulator", module="producers.simulator", args=self._simulate, is_ready=street, shows=shows)
+            )
+        parts.append(Part(name="cameras", module="producers.cameras", is_ready=lambda: True))
         return parts
 
     def _worker_is_ready(self) -> bool:

@@ -39,6 +39,8 @@ from schemas.topics import (
 GROUPS = ("gridwatch-cases", "gridwatch-sink")
 _ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
 _ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
+_UNANSWERED = (None, 503)  # no answer came, or none in time: the record may be there
+_REFUSED = (400, 413, 422, *_UNANSWERED)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
@@ -77,7 +79,7 @@ def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drain
     """
     journal = list(read_journal(settings.data_dir / "journal.jsonl"))
     acked = {entry.id for entry in journal if entry.act is Act.REPORT and entry.status == 201}
-    unknown = {entry.id for entry in journal if entry.act is Act.REPORT and entry.status is None}
+    unknown = {entry.id for entry in journal if entry.act is Act.REPORT and entry.status in _UNANSWERED}
     reported, letters = _ids(settings, REPORTS), _ids(settings, DEAD_LETTERS)
     expected = sum(entry.act is Act.BAD_RECORD for entry in journal)
     ledger = list(_values(settings, CASE_EVENTS))
@@ -95,6 +97,9 @@ def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drain
             "escalations sent but not due": climbed.keys() - due,
         }
     )
+    taken = [entry.id for entry in journal if entry.act is Act.BAD_BODY and entry.status not in _REFUSED]
+    if taken:
+        found.append(f"bad bodies that were not refused: {len(taken)}, e.g. {taken[:3]}")
     if len(letters) != expected:
         found.append(f"dead letters: {len(letters)}, expected {expected}")
     return Summary(

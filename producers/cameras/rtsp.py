@@ -157,7 +157,9 @@ async def playing(url: str, user: str, password: str, on_packet: OnPacket) -> As
     except RTSPResponseError as error:
         if getattr(error.response, "status", None) == 401:
             raise LoginRefusedError("the log-in was refused") from None
-        raise UnavailableError("camera", _plain(error)) from None
+        answer = error.response
+        said = f"answered {answer.status} {answer.status_msg}" if answer is not None else _plain(error)
+        raise UnavailableError("camera", said) from None
     except (RTSPError, OSError, ValueError, KeyError, AssertionError, TimeoutError) as error:
         raise UnavailableError("camera", _plain(error)) from None
 

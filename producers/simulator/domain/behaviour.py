@@ -1,14 +1,16 @@
 """What the people of the demo district do. Pure: each decision is drawn from a given generator."""
 
 from datetime import datetime
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from schemas.cases import Case, Move, Stage
 from schemas.grid import Registry, Role
 from schemas.policy import Policy, Severity
+
+if TYPE_CHECKING:
+    from random import Random  # drawn from, never made here
 
 NEGLECTED = 0.12  # share of cases that nobody acknowledges: these climb the whole ladder
 SLOW = 0.15  # share of acts that come after the deadline
@@ -27,7 +29,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     delay_s: float
 
 
-def draw_report(rng: Random, number: int, registry: Registry, policy: Policy, now: datetime) -> dict[str, Any]:
+def draw_report(rng: "Random", number: int, registry: Registry, policy: Policy, now: datetime) -> dict[str, Any]:
     """Return the body of one report; every third comes from a resident with a phone number."""
     grid = rng.choice(list(registry.grids))
     item = rng.choice(list(policy.items.values()))
@@ -47,7 +49,7 @@ def draw_report(rng: Random, number: int, registry: Registry, policy: Policy, no
     return body | {"channel": "resident", "description": description, "reporter": {"name": "演示居民", "phone": phone}}
 
 
-def draw_bad_body(rng: Random, number: int, registry: Registry, policy: Policy, now: datetime) -> dict[str, Any]:
+def draw_bad_body(rng: "Random", number: int, registry: Registry, policy: Policy, now: datetime) -> dict[str, Any]:
     """Return the body of a report that no intake may take: of wrong shape, or about what does not exist."""
     wrong = rng.choice(
         ({"grid_id": "not a grid"}, {"occurred_at": "yesterday"}, {"grid_id": "9" * 15}, {"item_code": "99999"})
@@ -65,7 +67,7 @@ def retry_pause_s(attempt: int, unit: float) -> float | None:
     return _RETRIES_S[attempt] * (0.75 + 0.5 * unit) if attempt < len(_RETRIES_S) else None
 
 
-def plan(case: Case, rng: Random, registry: Registry, budget_s: float) -> Plan | None:
+def plan(case: Case, rng: "Random", registry: Registry, budget_s: float) -> Plan | None:
     """Return what is done next about *case*, or None when nobody does anything.
 
     Args:
