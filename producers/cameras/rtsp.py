@@ -6,14 +6,16 @@ What is changed of aiortsp 1.4.0, and why:
 - No queue: its reader's has no limit (190 packets a second and stream when nobody reads).
 - RTP headers are read by `struct`, not by dpkt, and interleaved packets are cut out of the
   receive buffer without a parser object each: 6 % of a core for 100 streams instead of 28 %.
-- A header block has an end: a line without CRLF would be kept for ever.
-- Errors of a camera are typed; aiortsp prints tracebacks to stderr.
+- Headers and bodies have an end (`domain.framing`): it would keep a line without CRLF for ever.
+- Datagrams count only from the camera's own address: it takes them from anybody.
+- Errors of a camera are typed; aiortsp prints tracebacks to stderr, and what a camera's answer
+  makes it raise ends as `AttributeError`, `AssertionError`, `StopIteration` and more.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,19 +23,24 @@ from aiortsp.rtsp.connection import RTSPConnection
 from aiortsp.rtsp.errors import RTSPConnectionError, RTSPError, RTSPResponseError
 from aiortsp.rtsp.session import RTSPMediaSession
 from aiortsp.transport.tcp import TCPTransport
-from aiortsp.transport.udp import UDPTransport
+from aiortsp.transport.udp import RTCPSink, RTPSink, UDPTransport
 
+from producers.cameras.domain.framing import Framing
 from schemas.errors import GridwatchError, UnavailableError
 
-TIMEOUT_S = 5.0
-_MAX_TEXT_BYTES = 64 << 10  # of RTSP text between two packets
-_DOLLAR = 0x24
+TIMEOUT_S = 5.0  # for each answer
+_SETUP_S = 10.0  # from connecting to PLAY: a camera may not dally over every answer
+_GOODBYE_S = 1.0
+_SHOWN_CHARS = 100  # of a camera's own words in a log line
 
 OnPacket = Callable[[bytes], None]
 
 # aiortsp logs messages whole, log-ins among them.
 _silent = logging.getLogger("aiortsp.silent")
 _silent.disabled = True
+
+# What aiortsp raises when an answer is not what it expects (RuntimeError: StopIteration in a coroutine).
+_LIES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class LoginRefusedError(GridwatchError):
@@ -46,54 +53,40 @@ class _Connection(RTSPConnection):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, logger=_silent, **kwargs)
         self.on_packet: dict[int, OnPacket] = {}
-        self._rest = b""
-        self._text_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Cut packets out of the stream; give text, and packets nobody asked for, to aiortsp."""
-        try:
-            self._take(self._rest + data)
-        except Exception as error:  # noqa: BLE001 - whatever a hostile camera makes the parser raise ends its session
-            self._fail(error)
-
-    def _take(self, data: bytes) -> None:
-        at = 0
-        while at + 4 <= len(data) and data[at] == _DOLLAR and self._is_between_messages:
-            end = at + 4 + int.from_bytes(data[at + 2 : at + 4])
-            if end > len(data):
-                break
-            handler = self.on_packet.get(data[at + 1])
-            if handler is not None:
-                handler(data[at + 4 : end])
-            at, self._text_bytes = end, 0
-        self._rest = data[at:]
-        if self._rest and (self._rest[0] != _DOLLAR or not self._is_between_messages):
-            text, self._rest = self._rest, b""
-            self._text_bytes += len(text)
-            if self._text_bytes > _MAX_TEXT_BYTES:
-                raise ValueError("the camera sends text without end")
-            self._parse(text)
+        self.failure: UnavailableError | None = None
+        self._framing = Framing()
 
     @property
-    def _is_between_messages(self) -> bool:
-        return self.parser.pending_msg is None and not self.parser._prev_data
+    def camera_ip(self) -> str:
+        """Return the address at the other end."""
+        found: str = self._transport.get_extra_info("peername")[0]
+        return found
 
-    def _parse(self, text: bytes) -> None:
-        for message in self.parser.parse(text):
-            self._text_bytes = 0
-            if message.type == "binary":
-                handler = self.on_packet.get(message.id)
-                if handler is not None:
-                    handler(message.data)
-                continue
-            waiting = self.active_requests.get(message.cseq) if message.type == "response" else None
+    def data_received(self, data: bytes) -> None:
+        """Hand packets to who asked for them, and text to aiortsp; end the session at what is neither."""
+        try:
+            for channel, piece in self._framing.feed(data):
+                if channel is None:
+                    self._read(piece)
+                elif (handler := self.on_packet.get(channel)) is not None:
+                    handler(piece)
+        except UnavailableError as error:
+            self._fail(error)
+
+    def _read(self, message: bytes) -> None:
+        try:
+            found = list(self.parser.parse(message))
+        except (*_LIES, RTSPError) as error:
+            raise UnavailableError("camera", f"sends what is no RTSP: {type(error).__name__}") from error
+        for answer in found:
+            waiting = self.active_requests.get(answer.cseq) if answer.type == "response" else None
             if waiting is not None and not waiting.done():
-                waiting.set_result(message)
+                waiting.set_result(answer)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: UnavailableError) -> None:
+        self.failure = self.failure or error
         if not self.result.done():
-            failure = RTSPConnectionError(f"{type(error).__name__}: {error}")
-            self.result.set_exception(failure)
+            self.result.set_exception(RTSPConnectionError(str(error)))
             self.result.exception()  # looked at: nobody else need be
         if self._transport is not None:
             self._transport.abort()
@@ -107,8 +100,18 @@ class _OverTcp(TCPTransport):  # type: ignore[misc]
         self._on_packet = on_packet
 
     async def prepare(self) -> None:
+        """Ask the connection for two channels."""
         await super().prepare()
         self.connection.on_packet[self.rtp_idx] = self._on_packet
+
+
+class _FromCamera(RTPSink):  # type: ignore[misc]
+    """A socket that hears one camera."""
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Hand on what the camera sends; anybody can send to a port."""
+        if addr[0] == self.receiver.connection.camera_ip:
+            self.receiver.handle_rtp_data(data)
 
 
 class _OverUdp(UDPTransport):  # type: ignore[misc]
@@ -118,9 +121,17 @@ class _OverUdp(UDPTransport):  # type: ignore[misc]
         super().__init__(connection, logger=_silent, timeout=0)
         self._on_packet = on_packet
 
+    async def prepare(self) -> None:
+        """Open two ports in a row, as aiortsp does, but with a socket that knows who may send."""
+        loop = asyncio.get_running_loop()
+        rtp, rtcp = self.get_socket_pair()
+        _, self.rtp_sink = await loop.create_datagram_endpoint(lambda: _FromCamera(self), sock=rtp)
+        _, self.rtcp_sink = await loop.create_datagram_endpoint(lambda: RTCPSink(self), sock=rtcp)
+
     def handle_rtp_data(self, data: bytes) -> None:
         """Hand one packet on."""
-        self._on_packet(data)
+        if self.connection.running:
+            self._on_packet(data)
 
     def handle_rtcp(self, data: bytes, sender: Any) -> None:
         """Leave the camera's reports unread: what is lost we count ourselves."""
@@ -146,33 +157,54 @@ async def playing(url: str, user: str, password: str, on_packet: OnPacket) -> As
     )
     transport = (_OverTcp if parts.scheme == "rtspt" else _OverUdp)(connection, on_packet)
     media = RTSPMediaSession(connection, url, transport, logger=_silent)
+    async with AsyncExitStack() as opened:
+        with _errors_of(connection):
+            async with asyncio.timeout(_SETUP_S):
+                await opened.enter_async_context(connection)
+                await opened.enter_async_context(transport)
+                await media.setup()
+                _check_codec(media.sdp)
+                await media.play()
+        try:
+            yield Session(connection, media)
+        finally:
+            await _goodbye(media)
+
+
+@contextmanager
+def _errors_of(connection: _Connection) -> Iterator[None]:
+    """Turn what aiortsp raises at a camera's answers into errors of ours."""
     try:
-        async with connection, transport:
-            await media.setup()
-            await media.play()
-            try:
-                yield Session(connection, media)
-            finally:
-                await _goodbye(media)
+        yield
     except RTSPResponseError as error:
-        if getattr(error.response, "status", None) == 401:
-            raise LoginRefusedError("the log-in was refused") from None
         answer = error.response
-        said = f"answered {answer.status} {answer.status_msg}" if answer is not None else _plain(error)
+        if answer is None:
+            raise UnavailableError("camera", _plain(error)) from None
+        if answer.status == 401:
+            raise LoginRefusedError("the log-in was refused") from None
+        said = f"answered {answer.status} {answer.status_msg[:_SHOWN_CHARS]}"
         raise UnavailableError("camera", said) from None
-    except (RTSPError, OSError, ValueError, KeyError, AssertionError, TimeoutError) as error:
-        raise UnavailableError("camera", _plain(error)) from None
+    except (RTSPError, OSError, TimeoutError, *_LIES) as error:
+        raise connection.failure or UnavailableError("camera", _plain(error)) from None
+
+
+def _check_codec(sdp: Any) -> None:
+    media = sdp.get_media("video") or {}
+    encoding = media.get("attributes", {}).get("rtpmap", {}).get("encoding", "nothing")
+    if encoding.upper() != "H264":
+        raise UnavailableError("camera", f"offers {encoding[:_SHOWN_CHARS]}, not H264")
 
 
 async def _goodbye(media: Any) -> None:
     try:
-        await asyncio.wait_for(media.teardown(), 1.0)
-    except (RTSPError, TimeoutError, OSError):
+        await asyncio.wait_for(media.teardown(), _GOODBYE_S)
+    except (RTSPError, TimeoutError, OSError, *_LIES):
         return  # it was going anyway
 
 
 def _plain(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no more is known'}"
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:_SHOWN_CHARS] if lines else 'no more is known'}"
 
 
 class Session:
@@ -186,20 +218,23 @@ class Session:
     def keep_alive_s(self) -> float:
         """Return how often `keep_alive` must be called: a third of the session's life."""
         life_s: float = self._media.session_keepalive / 0.9  # aiortsp keeps nine tenths of it
-        return max(5.0, life_s / 3)
+        return max(1.0, life_s / 3)
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the connection still stands."""
-        return bool(self._connection.running)
+    def check(self) -> None:
+        """Return while the connection stands.
+
+        Raises:
+            UnavailableError: it does not; the text says why.
+        """
+        if not self._connection.running:
+            raise self._connection.failure or UnavailableError("camera", "the connection was closed")
 
     async def keep_alive(self) -> None:
         """Tell the camera that somebody watches.
 
         Raises:
+            LoginRefusedError: the camera no longer knows us.
             UnavailableError: it does not answer.
         """
-        try:
+        with _errors_of(self._connection):
             await self._media.keep_alive()
-        except (RTSPError, OSError) as error:
-            raise UnavailableError("camera", _plain(error)) from error

@@ -105,8 +105,9 @@ class CameraWatch:
         self._last_key = None
         async with playing(self._url, user, password, lambda packet: self._take(stream, packet)) as session:
             opened_s = kept_s = monotonic_s()
-            while session.is_open:
+            while True:
                 await asyncio.sleep(0.5)
+                session.check()
                 now_s = monotonic_s()
                 heard_s = max(opened_s, self._liveness.frame_s or 0.0)
                 if now_s - heard_s > _FIRST_PACKET_S:
@@ -114,7 +115,6 @@ class CameraWatch:
                 if now_s - kept_s > session.keep_alive_s:
                     kept_s = now_s
                     await session.keep_alive()
-        raise UnavailableError("camera", "the connection was closed")
 
     def _take(self, stream: Depacketizer, packet: bytes) -> None:
         lost = stream.lost
