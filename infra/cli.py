@@ -5,21 +5,27 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from typing import Annotated, Any, NoReturn
 
 import cyclopts
 import httpx
 import msgspec
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from infra import doctor as checks
 from infra import logs
+from infra.clickhouse import Role as ClickHouseRole
+from infra.clickhouse import connect, fault
 from infra.clock import utc_now
 from infra.kafka import consumer, headers
 from infra.local.jars import fetch_jars, lock_jars
 from infra.local.stack import Stack
+from infra.migrate import MIGRATIONS
+from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP, GridwatchError, SetupError
@@ -36,7 +42,10 @@ PROCESSES = {
     "intake": "producers.reports",
     "cameras": "producers.cameras",
     "simulate": "producers.simulator",
+    "sink": "consumers.warehouse",
+    "dashboard": "consumers.dashboard",
     "broker": "infra.local.broker",
+    "warehouse": "infra.local.warehouse",
 }
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 
@@ -191,6 +200,36 @@ def _line(message: Any, *, as_json: bool) -> str:
 
 
 @app.command
+def sql(query: str, *, json: Json = False) -> None:
+    """Ask the warehouse as an analyst: SELECT, within limits.
+
+    Args:
+        query: one SELECT; the views are v_cases, v_case_events, v_grid_counts, v_kpi and others.
+        json: print a list of objects.
+    """
+    with closing(connect(Settings(), ClickHouseRole.READER)) as client:
+        try:
+            answer = client.query(query)
+        except ClickHouseError as error:
+            raise fault(error) from error
+    rows = [dict(zip(answer.column_names, row, strict=True)) for row in answer.result_rows]
+    _print(rows, as_json=json)
+
+
+@app.command
+def migrate(*, dry_run: bool = False, json: Json = False) -> None:
+    """Bring the warehouse's tables and views up to date.
+
+    Args:
+        dry_run: only show what would run.
+        json: print JSON.
+    """
+    with closing(connect(Settings(), ClickHouseRole.WRITER)) as client:
+        applied = run_migrations(client, MIGRATIONS, dry_run=dry_run)
+    _print([msgspec.to_builtins(migration) for migration in applied], as_json=json)
+
+
+@app.command
 def doctor(*, json: Json = False) -> None:
     """Check this machine and the stack: Java, jars, disk, ports, topics, lag."""
     found = checks.examine(Settings())
@@ -222,7 +261,7 @@ def _progress(done: int, of: int, name: str) -> None:
 
 def _print(content: Any, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
     elif isinstance(content, list):
         table = Table(*content[0]) if content else Table()
         for row in content:
@@ -235,7 +274,7 @@ def _print(content: Any, *, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command; a `GridwatchError` becomes one line and exit code 78."""
-    logs.configure("gridwatch")
+    logs.configure("gridwatch", for_people=True)
     try:
         app()
     except GridwatchError as error:

@@ -23,12 +23,12 @@ class Origin(Struct, frozen=True, kw_only=True):
 def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, value: bytes | None) -> Headers:
     """Return the headers of a dead letter; its key and value are those of the original.
 
-    The id is derived from the origin, so a repeat after a crash is the same letter.
+    The id is derived from the origin, so a repeat after a crash, or by another process, is the same letter.
     """
     cause = error.__cause__
     trace = "".join(traceback.format_exception(cause)) if error.reason == "internal_error" and cause else ""
     fields = {
-        "ce_id": f"{process}/{origin.topic}/{origin.partition}/{origin.offset}",
+        "ce_id": f"dead/{origin.topic}/{origin.partition}/{origin.offset}",
         "ce_type": DEAD_LETTERS.ce_type,
         "ce_source": f"/gridwatch/{process}",
         "ce_specversion": "1.0",

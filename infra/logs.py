@@ -20,9 +20,15 @@ _SHARED: list[Any] = [
 ]
 
 
-def configure(process: str) -> None:
-    """Send this process's log lines to stderr, each with `process` bound."""
-    as_text = os.environ.get("GRIDWATCH_LOG", "text" if sys.stderr.isatty() else "json") == "text"
+def configure(process: str, *, for_people: bool = False) -> None:
+    """Send this process's log lines to stderr, each with `process` bound.
+
+    Args:
+        process: its name.
+        for_people: aligned text unless `GRIDWATCH_LOG` says otherwise; else that is so on terminals only.
+    """
+    usual = "text" if for_people or sys.stderr.isatty() else "json"
+    as_text = os.environ.get("GRIDWATCH_LOG", usual) == "text"
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         if as_text

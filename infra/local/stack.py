@@ -4,10 +4,12 @@ import socket
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 
+from infra.clickhouse import Role, connect
 from infra.clock import monotonic_s, utc_now
 from infra.local.jars import fetch_jars
 from infra.local.summary import Summary, summarise, time_reached, work_lag
 from infra.local.supervisor import Part, Say, Supervisor
+from infra.migrate import MIGRATIONS, migrate
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
@@ -71,14 +73,40 @@ class Stack:
         """
         began = monotonic_s()
         fetch_jars(self._settings, self._progress)
-        host, port = self._settings.kafka.rsplit(":", 1)
-        self.supervisor.start(
-            Part(name="broker", module="infra.local.broker", is_ready=listens(host, int(port)), shows=f"{host}:{port}")
-        )
+        self.supervisor.start(*self._stores())
         self._apply_topics()
-        for part in self._parts():
-            self.supervisor.start(part)
+        self._migrate()
+        self.supervisor.start(*self._engine())
+        if self._simulate is not None:
+            self.supervisor.start(self._district(self._simulate))
+        self.supervisor.start(Part(name="cameras", module="producers.cameras", is_ready=lambda: True))
         self.ready_s = monotonic_s() - began
+
+    def _stores(self) -> tuple[Part, Part]:
+        s = self._settings
+        host, port = s.kafka.rsplit(":", 1)
+        warehouse = answers(s.clickhouse_host, s.clickhouse_port, "/ping")
+        return (
+            Part(name="broker", module="infra.local.broker", is_ready=listens(host, int(port)), shows=s.kafka),
+            Part(name="warehouse", module="infra.local.warehouse", is_ready=warehouse, shows=s.clickhouse_url),
+        )
+
+    def _engine(self) -> tuple[Part, ...]:
+        s = self._settings
+        intake = answers(s.host, s.intake_port, "/healthz")
+        page = answers(s.host, s.dashboard_port, "/healthz")
+        return (
+            Part(name="worker", module="pipelines", is_ready=self._worker_is_ready),
+            Part(name="sink", module="consumers.warehouse", is_ready=lambda: True),
+            Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
+            Part(name="page", module="consumers.dashboard", is_ready=page, shows=f"http://{s.host}:{s.dashboard_port}"),
+        )
+
+    def _district(self, arguments: tuple[str, ...]) -> Part:
+        s = self._settings
+        shows = f"rtsp://{s.host}:{s.rtsp_port}"
+        street = listens(s.host, s.rtsp_port)
+        return Part(name="simulator", module="producers.simulator", args=arguments, is_ready=street, shows=shows)
 
     def _apply_topics(self) -> None:
         began, deadline = monotonic_s(), monotonic_s() + 30
@@ -92,21 +120,14 @@ class Stack:
                 self._pause(0.1)
         self._say("ok", "topics", f"{monotonic_s() - began:.1f} s  {len(created)} created")
 
-    def _parts(self) -> list[Part]:
-        s = self._settings
-        intake = answers(s.host, s.intake_port, "/healthz")
-        parts = [
-            Part(name="worker", module="pipelines", is_ready=self._worker_is_ready),
-            Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
-        ]
-        if self._simulate is not None:
-            street = listens(s.host, s.rtsp_port)
-            shows = f"rtsp://{s.host}:{s.rtsp_port}"
-            parts.append(
-                Part(name="simulator", module="producers.simulator", args=self._simulate, is_ready=street, shows=shows)
-            )
-        parts.append(Part(name="cameras", module="producers.cameras", is_ready=lambda: True))
-        return parts
+    def _migrate(self) -> None:
+        began = monotonic_s()
+        client = connect(self._settings, Role.WRITER)
+        try:
+            applied = migrate(client, MIGRATIONS)
+        finally:
+            client.close()
+        self._say("ok", "tables", f"{monotonic_s() - began:.1f} s  {len(applied)} migrations applied")
 
     def _worker_is_ready(self) -> bool:
         """Tell whether every partition's clock has an owner: a lane has written a tick since start."""
@@ -131,8 +152,7 @@ class Stack:
         drained = self._until(lambda: work_lag(self._settings, "gridwatch-cases") == 0)
         drained &= self._until(lambda: min(time_reached(self._settings).values()) > stopped_at)
         self.supervisor.stop(("worker",))
-        if "sink" in self.supervisor.children:
-            drained &= self._until(lambda: work_lag(self._settings, "gridwatch-sink") == 0)
+        drained &= self._until(lambda: work_lag(self._settings, "gridwatch-sink") == 0)
         self.supervisor.stop(("sink",))
         summary = summarise(self._settings, ready_s=self.ready_s, unhealthy=self.supervisor.unhealthy, drained=drained)
         self.supervisor.stop(CONSUMERS)

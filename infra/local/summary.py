@@ -6,12 +6,15 @@ disagrees is listed, and the run is not reconciled.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
 
+from confluent_kafka import Message
 from msgspec import Struct
 
+from infra.clickhouse import Role, connect
 from infra.kafka import committed, group_lag, headers, read_to_end
 from infra.local.journal import Act, read_journal
 from infra.settings import Settings
@@ -19,6 +22,7 @@ from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import LedgerEvent, LedgerKind, Level
+from schemas.errors import RecordError
 from schemas.grid import load_registry
 from schemas.policy import Ladder
 from schemas.topics import (
@@ -33,10 +37,13 @@ from schemas.topics import (
     DEAD_LETTERS,
     REFERENCE,
     REPORTS,
+    TOPICS,
+    Cleanup,
     Topic,
 )
 
 GROUPS = ("gridwatch-cases", "gridwatch-sink")
+TABLES = sorted({topic.table for topic in TOPICS if topic.table is not None})
 _ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
 _ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
 _UNANSWERED = (None, 503)  # no answer came, or none in time: the record may be there
@@ -102,6 +109,8 @@ def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drain
         found.append(f"bad bodies that were not refused: {len(taken)}, e.g. {taken[:3]}")
     if len(letters) != expected:
         found.append(f"dead letters: {len(letters)}, expected {expected}")
+    rows, kept = _rows(settings), _kept(settings)
+    found += [f"rows of {table}: {rows[table]}, in Kafka {n}" for table, n in kept.items() if rows[table] != n]
     return Summary(
         ready_s=round(ready_s, 2),
         reports_acked=len(acked),
@@ -116,7 +125,7 @@ def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drain
         cameras_live=_cameras_live(settings),
         dead_letters=len(letters),
         dead_letters_expected=expected,
-        rows={},
+        rows=rows,
         lag={group: work_lag(settings, group) for group in GROUPS},
         disagreements=found,
         reconciled=not found,
@@ -184,11 +193,48 @@ def time_reached(settings: Settings) -> dict[str, datetime]:
     return {grid: reached.get(codec.partition_of(grid, settings.partitions), _NEVER) for grid in grids}
 
 
+def _rows(settings: Settings) -> dict[str, int]:
+    """Return how many rows each table's view shows."""
+    client = connect(settings, Role.READER)
+    try:
+        # The names are the contract's own, not anybody's input.
+        return {table: client.query(f"SELECT count() FROM v_{table}").result_rows[0][0] for table in TABLES}  # noqa: S608
+    finally:
+        client.close()
+
+
+def _kept(settings: Settings) -> dict[str, int]:
+    """Return how many distinct records each table must show: decodable, repeats and old versions left out."""
+    kept: dict[str, set[str]] = {table: set() for table in TABLES}
+    for topic in TOPICS:
+        if topic.table is not None:
+            for message in read_to_end(settings, topic):
+                identity = _identity(topic, message)
+                if identity is not None:
+                    kept[topic.table].add(identity)
+    return {table: len(identities) for table, identities in kept.items()}
+
+
+def _identity(topic: Topic, message: Message) -> str | None:
+    """Return what makes a record one row, or None for one that cannot be a row."""
+    if topic.kind is not None:
+        try:
+            codec.decode(topic, message.value())
+        except RecordError:
+            return None
+    if topic.cleanup is Cleanup.COMPACT:
+        return (message.key() or b"").decode()
+    coordinates = f"{topic.name}/{message.partition()}/{message.offset()}"
+    if topic is CAMERA_TELEMETRY:
+        return coordinates
+    return codec.header(headers(message), "ce_id") or coordinates
+
+
 def _values(settings: Settings, topic: Topic) -> Iterator[Any]:
+    """Yield the decodable values of a topic."""
     for message in read_to_end(settings, topic):
-        value = message.value()
-        if value is not None:
-            yield codec.decode(topic, value)
+        with suppress(RecordError):
+            yield codec.decode(topic, message.value())
 
 
 def _ids(settings: Settings, topic: Topic) -> set[str]:

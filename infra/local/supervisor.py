@@ -106,21 +106,24 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         os.environ.update(environment(settings))
 
-    def start(self, part: Part) -> None:
-        """Start *part* and wait until it is ready.
+    def start(self, *parts: Part) -> None:
+        """Start *parts* side by side and wait until each is ready.
 
         Raises:
-            UnavailableError: it exited, or was not ready within its time; the text holds the end of its log.
+            UnavailableError: one exited, or was not ready within its time; the text holds the end of its log.
         """
-        child = self.children[part.name] = Child(part, self._settings)
-        child.start()
-        deadline = monotonic_s() + part.ready_s
+        for part in parts:
+            child = self.children[part.name] = Child(part, self._settings)
+            child.start()
+        for part in parts:
+            self._await(self.children[part.name])
+
+    def _await(self, child: Child) -> None:
+        part = child.part
         while not part.is_ready():
-            if child.exit_code() is not None or monotonic_s() > deadline:
+            if child.exit_code() is not None or monotonic_s() > child.started_s + part.ready_s:
                 child.failed = f"exit {child.exit_code()}"
-                raise UnavailableError(
-                    part.name, f"did not become ready; {child.log_path} ends:\n{tail(child.log_path)}"
-                )
+                raise UnavailableError(part.name, f"did not become ready; {child.last_words()}")
             self._pause(0.05)
         self._say("ok", part.name, f"{monotonic_s() - child.started_s:.1f} s  {part.shows}".rstrip())
 

@@ -50,7 +50,9 @@ def test_up_reconciles_though_the_worker_is_killed(settings: Settings, tmp_path:
     assert "started again" in said
     assert summary["disagreements"] == []
     assert summary["reports_acked"] == summary["reports_in_topic"] > 100
-    assert summary["cases_opened"] == summary["cases_in_ledger"]
+    assert summary["cases_opened"] == summary["cases_in_ledger"] == summary["rows"]["cases"]
+    assert summary["cameras_live"] >= 20
+    assert summary["camera_events"] > 0
     assert summary["escalations"] == summary["escalations_due"] > 0
     assert summary["dead_letters"] == summary["dead_letters_expected"] == 10
     assert all(lag == 0 for lag in summary["lag"].values())
