@@ -70,7 +70,7 @@ def up(
         json: print the summary as one JSON object.
         simulate: let the demo district live.
         seed: of the demo district.
-        rate: reports a second of the demo district.
+        rate: reports a second of the demo district; 0 leaves its people out.
         cameras: how many cameras of the demo district are up.
     """
     settings = Settings()

@@ -33,8 +33,10 @@ async def live(settings: Settings, *, seed: int, reports_per_s: float, cameras: 
             stopping.set()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-        street = Street(settings, registry, journal, cameras)
-        await asyncio.gather(people.run(reports_per_s), street.run(stopping))
+        living = [Street(settings, registry, journal, cameras).run(stopping)]
+        if reports_per_s > 0:
+            living.append(people.run(reports_per_s))
+        await asyncio.gather(*living)
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     logs.configure("simulator")
     parser = argparse.ArgumentParser(prog="gridwatch simulate", description="A demo district that lives.")
     parser.add_argument("--seed", type=int, default=7, help="decides all that happens")
-    parser.add_argument("--rate", type=float, default=8.0, help="reports a second")
+    parser.add_argument("--rate", type=float, default=8.0, help="reports a second; 0 leaves the people out")
     parser.add_argument("--cameras", type=int, default=32, help="how many cameras are up")
     options = parser.parse_args()
     try:
