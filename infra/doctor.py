@@ -27,7 +27,7 @@ class Check(Struct, frozen=True, kw_only=True):
 
 def examine(settings: Settings) -> list[Check]:
     """Look at everything; nothing is changed. A stack that is not running is not a fault."""
-    checks = [_look("district", lambda: _district(settings)), _disk(settings), _jars(settings)]
+    checks = [_look("district", lambda: _district(settings)), _disk(settings), _kept(settings), _jars(settings)]
     if _listens(settings.kafka):
         checks.append(_look("topics", lambda: _topics(settings)))
         checks.append(_look("lag", lambda: str(group_lag(settings, "gridwatch-cases"))))
@@ -55,9 +55,14 @@ def _topics(settings: Settings) -> str:
 
 def _disk(settings: Settings) -> Check:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    free, kept = shutil.disk_usage(settings.data_dir).free, _size(settings.data_dir)
-    detail = f"{free >> 30} GiB free; {kept >> 20} MiB kept in {settings.data_dir}"
-    return Check(name="disk", ok=free > _FREE_BYTES, detail=detail)
+    free = shutil.disk_usage(settings.data_dir).free
+    return Check(name="disk", ok=free > _FREE_BYTES, detail=f"{free >> 30} GiB free in {settings.data_dir}")
+
+
+def _kept(settings: Settings) -> Check:
+    """Compare what the embedded broker keeps with its limit; the ledger is kept for ever, so nothing deletes it."""
+    kept, limit = _size(settings.data_dir / "kafka") >> 20, settings.kafka_limit_mib
+    return Check(name="broker data", ok=kept < limit, detail=f"{kept} MiB of {limit} MiB")
 
 
 def _size(directory: Path) -> int:

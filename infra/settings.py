@@ -20,6 +20,7 @@ class Settings(BaseSettings):
 
     kafka: str = Field(default="127.0.0.1:19092", description="Kafka bootstrap servers.")
     partitions: int = Field(default=4, ge=1, description="Partitions of every topic, fixed for life.")
+    kafka_limit_mib: int = Field(default=8192, ge=1, description="What the embedded broker may keep; doctor compares.")
     replication: int = Field(default=1, ge=1, description="Replicas of every topic.")
 
     clickhouse_host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Wiring of the case engine: the Faust app that `gridwatch worker` and `faust -A pipelines.app` run."""
+"""Wiring of the case engine: the Faust app that `gridwatch worker` runs."""
 
 from functools import partial
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.kafka import Producer
+from infra.local import supervisor
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
@@ -48,10 +49,7 @@ def _is_free(port: int) -> bool:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment that gives a child process the same settings."""
-    fields = {
-        name: value.get_secret_value() if hasattr(value, "get_secret_value") else str(value) for name, value in settings
-    }
-    return os.environ | {f"GRIDWATCH_{name.upper()}": value for name, value in fields.items()}
+    return os.environ | supervisor.environment(settings)
 
 
 @contextmanager
