@@ -35,8 +35,9 @@ def connect(settings: Settings, role: Role, *, timeout_s: float = 30.0) -> Clien
         Role.WRITER: (settings.clickhouse_user, settings.clickhouse_password),
         Role.READER: (settings.analyst_user, settings.analyst_password),
     }[role]
-    # The driver logs a traceback for every refused connection; our callers log the error they get, once.
-    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    # Both log every refused connection, one with a traceback; our callers log the error they get, once.
+    for library in ("clickhouse_connect", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return clickhouse_connect.get_client(
             host=settings.clickhouse_host,

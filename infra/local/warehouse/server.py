@@ -1,0 +1,209 @@
+"""ClickHouse's HTTP interface over the engine: an ASGI application.
+
+A request is authenticated, its statement checked (`sql`), a place among readers or writers
+awaited, and run on a connection of its own (or its session's). When the client goes away, or
+the user's time is up, the request is cancelled and the engine's query killed with it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from infra import logs
+from infra.local.warehouse import sql
+from infra.local.warehouse.access import User, authenticate
+from infra.local.warehouse.engine import OWN_READERS, READERS, WRITERS, Engine
+from infra.local.warehouse.exchange import Exchange, Receive, Scope, Send, result_headers
+from infra.local.warehouse.faults import (
+    READONLY,
+    SYNTAX_ERROR,
+    TIMEOUT_EXCEEDED,
+    TOO_LARGE,
+    TOO_MANY_QUERIES,
+    UNKNOWN,
+    QueryError,
+)
+from infra.local.warehouse.query import Query, prepared
+from infra.local.warehouse.sessions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Session, Sessions
+from infra.local.warehouse.wire import Joiner, checked_format, joiner
+
+_PLACE_WAIT_S: Final = 30.0
+_log = logs.logger()
+
+
+class Warehouse:
+    """The application; `close` ends its sessions."""
+
+    def __init__(self, engine: Engine, users: dict[str, User]) -> None:
+        self._engine, self._users = engine, users
+        self._sessions = Sessions()
+        self._readers, self._own_readers = asyncio.Semaphore(READERS), asyncio.Semaphore(OWN_READERS)
+        self._writers = asyncio.Semaphore(WRITERS)
+
+    def close(self) -> None:
+        """Close the connections that sessions keep; call it when no request runs."""
+        self._sessions.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        exchange = Exchange(scope, receive, send, version=self._engine.version, timezone=self._engine.timezone)
+        try:
+            if not await self._small_talk(exchange):
+                await self._answer(exchange)
+        except QueryError as error:
+            await exchange.fail(error)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of a request
+            _log.exception("warehouse_request_failed", query_id=exchange.query_id)
+            await exchange.fail(QueryError(UNKNOWN, f"{type(error).__name__} (UNKNOWN_EXCEPTION)"))
+
+    async def _small_talk(self, exchange: Exchange) -> bool:
+        """Answer what needs no user; tell whether that was all."""
+        if exchange.path in {"/ping", "/replicas_status"}:
+            await exchange.answer(200, b"Ok.\n", {})
+        elif exchange.path not in {"/", "/query"} or exchange.method not in {"GET", "POST", "PUT"}:
+            await exchange.answer(404, b"There is no handle for this path and method.\n", {})
+        elif exchange.method == "GET" and "query" not in exchange.parameters:
+            await exchange.answer(200, b"Ok.\n", {})
+        else:
+            return False
+        return True
+
+    async def _answer(self, exchange: Exchange) -> None:
+        user = authenticate(self._users, exchange.headers, exchange.parameters)
+        body = exchange.body()
+        text, complete = await exchange.statement(body)
+        statement = _parsed(text, complete=complete)
+        if not statement.reads and (not user.writes or exchange.method == "GET"):
+            raise QueryError(READONLY, f"{user.name}: Cannot execute query in readonly mode. (READONLY)")
+        sql.check_parameters(statement, exchange.query_parameters)
+        try:
+            async with asyncio.timeout(user.limit_s):
+                if statement.insert is not None:
+                    async with self._query(exchange, user, statement) as query:
+                        await _insert(exchange, query, statement.insert, text[statement.insert.data_at :], body)
+                    return
+                async with _until_gone(exchange), self._query(exchange, user, statement) as query:
+                    await _send_result(exchange, query, statement, _text_of(text))
+        except TimeoutError:
+            raise QueryError(
+                TIMEOUT_EXCEEDED, f"Timeout exceeded: {user.limit_s} s are the limit of {user.name}. (TIMEOUT_EXCEEDED)"
+            ) from None
+
+    @asynccontextmanager
+    async def _query(self, exchange: Exchange, user: User, statement: sql.Statement) -> AsyncIterator[Query]:
+        """Own a place, a connection, and the session if one is named, for one statement."""
+        async with self._session(exchange, user) as session, _place(self._places(user, statement)):
+            query = Query(self._engine, f"qid={secrets.token_hex(16)}")
+            async with prepared(query, session, stateful=statement.is_stateful):
+                await query.configure(
+                    database=None if statement.verb == "USE" else exchange.database,
+                    settings=exchange.settings,
+                    read_only=not user.writes or (exchange.method == "GET" and not query.is_kept),
+                )
+                yield query
+
+    def _places(self, user: User, statement: sql.Statement) -> asyncio.Semaphore:
+        if statement.writes:
+            return self._writers
+        return self._own_readers if user.writes else self._readers
+
+    @asynccontextmanager
+    async def _session(self, exchange: Exchange, user: User) -> AsyncIterator[Session | None]:
+        name = exchange.parameters.get("session_id")
+        if not name:
+            yield None
+            return
+        wanted = exchange.parameters.get("session_timeout", "")
+        timeout_s = min(float(wanted), MAX_TIMEOUT_S) if wanted.isdecimal() else DEFAULT_TIMEOUT_S
+        async with self._sessions.hold(user.name, name, timeout_s) as session:
+            yield session
+
+
+def _parsed(text: bytes, *, complete: bool) -> sql.Statement:
+    """Describe the statement; only the rows of an INSERT may be still on their way."""
+    too_long = QueryError(TOO_LARGE, "A statement may have 1 MiB. (HTTP_BODY_TOO_LARGE)")
+    try:
+        statement = sql.parse(text)
+    except QueryError as error:
+        raise (error if complete else too_long) from error  # cut off, it may end inside a string
+    if statement.insert is None and not complete:
+        raise too_long
+    return statement
+
+
+@asynccontextmanager
+async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_PLACE_WAIT_S):  # wait_for of 3.11 swallows a cancel that comes as the wait ends
+            await places.acquire()
+    except TimeoutError:
+        raise QueryError(TOO_MANY_QUERIES, "Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)") from None
+    try:
+        yield
+    finally:
+        places.release()
+
+
+async def _insert(
+    exchange: Exchange, query: Query, insert: sql.Insert, first: bytes, body: AsyncIterator[bytes]
+) -> None:
+    """Stream the rows in; nothing is acknowledged before the engine has them all."""
+    counts = await query.insert(insert.statement, checked_format(insert.format), first, body)
+    await exchange.answer(200, b"", result_headers(insert.format, counts))
+
+
+@asynccontextmanager
+async def _until_gone(exchange: Exchange) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away; waiting for a place ends then, too."""
+    watcher = asyncio.create_task(_cancel_when_gone(exchange, asyncio.current_task()))
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not watcher.done():
+            raise  # out of time, or the process stops
+        _log.info("warehouse_client_gone", query_id=exchange.query_id)
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+async def _cancel_when_gone(exchange: Exchange, request: "asyncio.Task[Any] | None") -> None:
+    await exchange.gone()
+    if request is not None:
+        request.cancel()
+
+
+def _text_of(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise QueryError(SYNTAX_ERROR, "A statement is UTF-8. (SYNTAX_ERROR)") from error
+
+
+async def _send_result(exchange: Exchange, query: Query, statement: sql.Statement, text: str) -> None:
+    """Run any statement but an INSERT with rows, and send what it returns."""
+    exchange.compress()
+    name = checked_format(statement.format or exchange.wanted_format)
+    blocks = joiner(name) if statement.streams and exchange.parameters.get("wait_end_of_query") != "1" else None
+    if blocks is not None:
+        await _send_blocks(exchange, query, blocks, (text, name))
+    if not exchange.started:
+        # An empty stream has no block to take the header from: run once more, the whole answer has one.
+        result, counts = await query.whole(text, name, exchange.query_parameters)
+        await exchange.answer(200, result, result_headers(name, counts))
+
+
+async def _send_blocks(exchange: Exchange, query: Query, blocks: Joiner, what: tuple[str, str]) -> None:
+    """Send a result as it comes; nothing is sent when it is empty and a header is wanted."""
+    async for block, counts in query.stream(*what, exchange.query_parameters):
+        if not exchange.started:
+            await exchange.begin(result_headers(what[1], counts))
+        await exchange.part(blocks.add(block))
+    if exchange.started:
+        await exchange.part(blocks.end)
+        await exchange.end()
+    elif not blocks.has_header:
+        await exchange.answer(200, b"", result_headers(what[1], {}))
