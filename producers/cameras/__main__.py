@@ -21,6 +21,7 @@ from schemas.errors import EXIT_SETUP, SetupError, UnavailableError
 from schemas.grid import Camera, load_registry
 from schemas.topics import CAMERA_EVENTS, CAMERA_TELEMETRY
 
+_FLUSH_S = 3.0  # sessions take one second to end: together below the five that a stop may take
 _LOOPBACK = {"127.0.0.1", "localhost"}
 
 log = logs.logger()
@@ -46,14 +47,18 @@ class KafkaEmit:
     def event(self, event: CameraEvent) -> None:
         """Send one phase of an event; what the broker never took is logged."""
         ident = f"{event.event_id}:{event.phase}:{event.occurred_at:%H%M%S.%f}"
-        sent = self._producer.send(CAMERA_EVENTS, key=event.grid_id, ce_id=ident, at=event.occurred_at, value=event)
+        try:
+            sent = self._producer.send(CAMERA_EVENTS, key=event.grid_id, ce_id=ident, at=event.occurred_at, value=event)
+        except UnavailableError as error:
+            log.critical("camera_event_lost", reason=str(error))
+            return
         sent.add_done_callback(_log_failure)
 
 
 def _log_failure(sent: "Future[None]") -> None:
     error = sent.exception()
     if error is not None:
-        log.error("camera_event_lost", reason=str(error))
+        log.critical("camera_event_lost", reason=str(error))
 
 
 def address(camera: Camera, settings: Settings) -> str:
@@ -74,24 +79,30 @@ async def watch_all(settings: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     registry = load_registry(settings.district_dir)
     login = (settings.camera_user, settings.camera_password.get_secret_value())
-    with Producer(settings, "cameras") as producer:
-        watches = [
-            CameraWatch(
-                camera,
-                url=address(camera, settings),
-                login=login,
-                emit=KafkaEmit(producer),
-                limits=Limits(),
-                backoff=Backoff(longest_s=settings.camera_backoff_s),
-                jitter=random.random,
-            )
-            for camera in registry.cameras.values()
-        ]
-        sessions = [asyncio.create_task(watch.run()) for watch in watches]
+    producer = Producer(settings, "cameras")
+    watches = [
+        CameraWatch(
+            camera,
+            url=address(camera, settings),
+            login=login,
+            emit=KafkaEmit(producer),
+            limits=Limits(),
+            backoff=Backoff(longest_s=settings.camera_backoff_s),
+            jitter=random.random,
+        )
+        for camera in registry.cameras.values()
+    ]
+    sessions = [asyncio.create_task(watch.run()) for watch in watches]
+    try:
         await _tell_every_second(watches, stopping)
+    finally:
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
+        for watch in watches:
+            watch.stop(utc_now())
+        left = producer.close(_FLUSH_S)
+    log.info("cameras_stopped", records_lost=left)
 
 
 async def _tell_every_second(watches: list[CameraWatch], stopping: asyncio.Event) -> None:

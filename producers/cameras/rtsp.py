@@ -13,6 +13,7 @@ What is changed of aiortsp 1.4.0, and why:
 """
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -219,6 +220,15 @@ class Session:
         """Return how often `keep_alive` must be called: a third of the session's life."""
         life_s: float = self._media.session_keepalive / 0.9  # aiortsp keeps nine tenths of it
         return max(1.0, life_s / 3)
+
+    @property
+    def parameter_sets(self) -> bytes:
+        """Return SPS and PPS of the session description as Annex B; some cameras send them nowhere else."""
+        try:
+            sets = [base64.b64decode(part) for part in (self._media.sdp.guess_h264_props() or "").split(",")]
+        except ValueError:
+            return b""
+        return b"".join(b"\x00\x00\x00\x01" + part for part in sets if part)
 
     def check(self) -> None:
         """Return while the connection stands.

@@ -74,6 +74,13 @@ def look(known: Activity, share: float, at: datetime) -> tuple[Activity, Step | 
     return Activity(ended_at=at), Step(phase=Phase.END, sighting=current)
 
 
+def stop(known: Activity, at: datetime) -> tuple[Activity, Step | None]:
+    """End what is open: nobody looks any more."""
+    if known.current is None:
+        return known, None
+    return Activity(ended_at=at), Step(phase=Phase.END, sighting=known.current)
+
+
 def _open(known: Activity, share: float, at: datetime) -> tuple[Activity, Step | None]:
     if known.ended_at is not None and at - known.ended_at < COOLDOWN:
         return known, None

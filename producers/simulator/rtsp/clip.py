@@ -20,6 +20,10 @@ class Clip(Struct, frozen=True, kw_only=True):
     parameter_sets: list[bytes]
     frames: list[list[bytes]]  # RTP payloads of each access unit
 
+    def key_frame_before(self, number: int) -> int:
+        """Return the last frame up to *number* that can be decoded without others."""
+        return max(n for n in range(number + 1) if self.frames[n][0][0] & 31 == _STAP_A)
+
     def sdp(self) -> str:
         """Return the session description (RFC 4566)."""
         profile = self.parameter_sets[0][1:4].hex()

@@ -10,7 +10,8 @@ import re
 import secrets
 import socket
 import struct
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -32,22 +33,27 @@ class Fault(StrEnum):
     SILENT = "silent"  # PLAY is fine, no packet ever comes
     RESET = "reset"  # the connection is reset again and again
     GARBAGE = "garbage"  # sends bytes that are neither RTSP nor RTP
+    LIE = "lie"  # sends RTP as it should, with noise where H.264 ought to be
+    LOCKED = "locked"  # refuses every log-in, the right one too
 
 
 class RtspServer:
     """Serves one path per camera."""
 
-    def __init__(self, clips: Mapping[str, Clip], user: str, password: str) -> None:
+    def __init__(self, clips: Mapping[str, Clip], user: str, password: str, session_timeout_s: int = 60) -> None:
         """Make a server.
 
         Args:
             clips: by camera id, which is the path.
             user: log-in that every camera wants.
             password: of that log-in.
+            session_timeout_s: a session without a request for so long is closed.
         """
         self.clips, self.faults = dict(clips), dict[str, Fault]()
         self.refused_logins: dict[str, int] = {}
-        self.user, self.password = user, password
+        self.requests: Counter[tuple[str, str]] = Counter()  # by camera and method
+        self.user, self.password, self.session_timeout_s = user, password, session_timeout_s
+        self.connected: set[_Client] = set()
         self.playing: set[_Client] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -66,7 +72,7 @@ class RtspServer:
             self._ticker.cancel()
         if self._server is not None:
             self._server.close()
-        for client in list(self.playing):
+        for client in list(self.connected):
             client.cut()
 
     async def _tick(self) -> None:
@@ -91,11 +97,14 @@ class _Client(asyncio.Protocol):
         self._sequence, self._ssrc = secrets.randbelow(1 << 15), secrets.randbits(32)
         self._sent, self._octets = 0, 0
         self._frame, self._started_s, self._first, self._reported_s = 0, 0.0, 0, 0.0
+        self._asked_s = monotonic_s()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._server.connected.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connected.discard(self)
         self._server.playing.discard(self)
         if self._udp is not None:
             self._udp.close()
@@ -123,6 +132,8 @@ class _Client(asyncio.Protocol):
         method, url, _ = first.split(" ", 2)
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         camera = re.sub(r"^rtsp://[^/]+/", "", url).split("/")[0]
+        self._server.requests[camera, method] += 1
+        self._asked_s = monotonic_s()
         fault = self._server.faults.get(camera)
         if fault is Fault.HANG:
             return
@@ -130,7 +141,8 @@ class _Client(asyncio.Protocol):
             self.cut()
             return
         cseq = headers.get("cseq", "0")
-        if method != "OPTIONS" and not self._is_known(method, headers.get("authorization", "")):
+        is_known = fault is not Fault.LOCKED and self._is_known(method, headers.get("authorization", ""))
+        if method != "OPTIONS" and not is_known:
             self._server.refused_logins[camera] = self._server.refused_logins.get(camera, 0) + 1
             challenge = f'WWW-Authenticate: Digest realm="{_REALM}", nonce="{self._nonce}"'
             self._reply(cseq, "401 Unauthorized", challenge)
@@ -138,8 +150,18 @@ class _Client(asyncio.Protocol):
         if fault is Fault.REFUSE:
             self._reply(cseq, "503 Service Unavailable")
             return
-        handler = getattr(self, f"_{method.lower()}", self._keep_alive)
-        handler(cseq, camera, url, headers)
+        handlers: dict[str, Callable[[str, str, str, Mapping[str, str]], None]] = {
+            "OPTIONS": self._options,
+            "DESCRIBE": self._describe,
+            "SETUP": self._setup,
+            "PLAY": self._play,
+            "TEARDOWN": self._teardown,
+        }
+        handler = handlers.get(method)
+        if handler is None:
+            self._keep_alive(cseq)
+        else:
+            handler(cseq, camera, url, headers)
 
     def _is_known(self, method: str, authorization: str) -> bool:
         given = dict(re.findall(r'(\w+)="([^"]*)"', authorization))
@@ -157,7 +179,7 @@ class _Client(asyncio.Protocol):
     def _options(self, cseq: str, *_: Any) -> None:
         self._reply(cseq, "200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER")
 
-    def _keep_alive(self, cseq: str, *_: Any) -> None:
+    def _keep_alive(self, cseq: str) -> None:
         self._reply(cseq, "200 OK", f"Session: {self._session}")
 
     def _describe(self, cseq: str, camera: str, url: str, _: Mapping[str, str]) -> None:
@@ -171,11 +193,13 @@ class _Client(asyncio.Protocol):
     def _setup(self, cseq: str, camera: str, _: str, headers: Mapping[str, str]) -> None:
         self._camera = camera
         wanted = headers.get("transport", "")
-        session = f"Session: {self._session};timeout=60"
+        session = f"Session: {self._session};timeout={self._server.session_timeout_s}"
         if over_tcp := re.search(r"interleaved=(\d+)-(\d+)", wanted):
             self._channel = int(over_tcp[1])
             answer = f"Transport: RTP/AVP/TCP;unicast;interleaved={over_tcp[1]}-{over_tcp[2]}"
         elif over_udp := re.search(r"client_port=(\d+)-(\d+)", wanted):
+            if self._udp is not None:
+                self._udp.close()
             self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self._udp.setblocking(False)
             self._udp.bind((self._transport.get_extra_info("sockname")[0], 0))
@@ -192,7 +216,8 @@ class _Client(asyncio.Protocol):
         self._reply(cseq, "200 OK", f"Session: {self._session}")
         clip = self._server.clips[camera]
         # Cameras that play one clip are not in step, but each always starts at the same place of it.
-        self._first = self._frame = sum(camera.encode()) * 7 % len(clip.frames)
+        # Like most cameras they begin a session with a key frame.
+        self._first = self._frame = clip.key_frame_before(sum(camera.encode()) * 7 % len(clip.frames))
         self._started_s = monotonic_s()
         self._server.playing.add(self)
 
@@ -203,7 +228,7 @@ class _Client(asyncio.Protocol):
     def send_due(self, now_s: float) -> None:
         """Send the frames that are due at *now_s*, or misbehave as told."""
         fault = self._server.faults.get(self._camera)
-        if fault in (Fault.REFUSE, Fault.RESET):
+        if fault in (Fault.REFUSE, Fault.RESET) or now_s - self._asked_s > self._server.session_timeout_s:
             self.cut()
             return
         if fault in (Fault.HANG, Fault.SILENT):
@@ -224,6 +249,8 @@ class _Client(asyncio.Protocol):
 
     def _send_frame(self, clip: Clip, n: int) -> None:
         payloads = clip.frames[n % len(clip.frames)]
+        if self._server.faults.get(self._camera) is Fault.LIE:
+            payloads = [payload[:1] + secrets.token_bytes(len(payload) - 1) for payload in payloads]
         timestamp = n * 90_000 // clip.fps & 0xFFFFFFFF
         for left, payload in zip(itertools.count(len(payloads) - 1, -1), payloads, strict=False):
             header = struct.pack("!BBHII", 0x80, 96 | (left == 0) << 7, self._sequence, timestamp, self._ssrc)
