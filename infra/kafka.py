@@ -6,12 +6,12 @@ The Faust worker has clients of its own (`pipelines.stream`); every other proces
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as _Producer
-from confluent_kafka.admin import AdminClient
 
 from infra.clock import monotonic_s
 from infra.settings import Settings
@@ -131,13 +131,8 @@ def read_to_end(settings: Settings, topic: Topic, *, timeout_s: float = 30.0) ->
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
-    reader = consumer(settings, f"read-{topic.name}")
-    try:
+    with _asking(settings, f"read-{topic.name}") as reader:
         yield from _read_to_end(reader, topic.name, timeout_s)
-    except KafkaException as error:
-        raise UnavailableError("kafka", str(error)) from error
-    finally:
-        reader.close()
 
 
 def _read_to_end(reader: Consumer, topic: str, timeout_s: float) -> Iterator[Message]:
@@ -172,16 +167,11 @@ def group_lag(settings: Settings, group: str, *, timeout_s: float = 10.0) -> dic
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
-    reader = consumer(settings, group)
     lag: dict[str, int] = {}
-    try:
-        for at in committed(settings, group, timeout_s=timeout_s):
+    with _asking(settings, group) as reader:
+        for at in _committed(reader, timeout_s):
             low, high = reader.get_watermark_offsets(at, timeout=timeout_s)
             lag[at.topic] = lag.get(at.topic, 0) + max(0, high - max(low, at.offset))
-    except KafkaException as error:
-        raise UnavailableError("kafka", str(error)) from error
-    finally:
-        reader.close()
     return lag
 
 
@@ -191,9 +181,24 @@ def committed(settings: Settings, group: str, *, timeout_s: float = 10.0) -> lis
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+    with _asking(settings, group) as reader:
+        return _committed(reader, timeout_s)
+
+
+def _committed(reader: Consumer, timeout_s: float) -> list[TopicPartition]:
+    # Asked by a consumer that never joins: librdkafka's admin call for this crashes the process
+    # when the group's coordinator moves or does not exist yet (confluentinc/librdkafka#5040).
+    topics = reader.list_topics(timeout=timeout_s).topics
+    places = [TopicPartition(name, p) for name, topic in topics.items() for p in topic.partitions]
+    return [at for at in reader.committed(places, timeout=timeout_s) if at.offset >= 0]
+
+
+@contextmanager
+def _asking(settings: Settings, group: str) -> Iterator[Consumer]:
+    reader = consumer(settings, group)
     try:
-        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(timeout_s)
+        yield reader
     except KafkaException as error:
         raise UnavailableError("kafka", str(error)) from error
-    return [at for at in answer.topic_partitions if at.offset >= 0]
+    finally:
+        reader.close()

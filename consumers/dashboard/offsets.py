@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not re-export
     AdminClient,
     OffsetSpec,
 )
 
 from consumers.dashboard.domain.health import READERS, Offsets, Sample
+from infra.kafka import consumer
 from infra.settings import Settings
 from schemas.errors import UnavailableError
 from schemas.topics import TOPICS
@@ -20,11 +21,13 @@ _Found = dict[tuple[str, int], int]
 
 
 class OffsetWatch:
-    """Samples every topic and the groups whose lag the page shows; one connection for its whole life."""
+    """Samples every topic and the groups whose lag the page shows; with connections for its whole life."""
 
     def __init__(self, settings: Settings, *, timeout_s: float) -> None:
         """Prepare to ask; each look waits at most about *timeout_s* seconds."""
         self._admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+        # Consumers that never join: the admin call for commits crashes (confluentinc/librdkafka#5040).
+        self._groups = {group: consumer(settings, group) for group in READERS}
         self._timeout_s = timeout_s
         self._partitions = range(settings.partitions)
         self._all = [TopicPartition(topic.name, p) for topic in TOPICS for p in self._partitions]
@@ -55,11 +58,7 @@ class OffsetWatch:
         return {topic.name: tuple(found[topic.name, p] for p in self._partitions) for topic in TOPICS}
 
     def _committed(self, group: str) -> dict[str, tuple[int | None, ...]]:
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout_s
-        )
-        answer = asked[group].result(self._timeout_s).topic_partitions
-        found = _by_place(answer)
+        found = _by_place(self._groups[group].committed(self._all, timeout=self._timeout_s))
         return {topic: tuple(found.get((topic, p)) for p in self._partitions) for topic, _ in found}
 
     def _members(self) -> dict[str, int]:

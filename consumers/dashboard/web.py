@@ -13,11 +13,12 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
-from litestar.datastructures import CacheControlHeader, Cookie, State
+from litestar.datastructures import CacheControlHeader, Cookie, MutableScopeHeaders, State
 from litestar.exceptions import NotFoundException, ServiceUnavailableException
 from litestar.params import CookieParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.static_files import create_static_files_router
+from litestar.types import Message, Scope
 
 from consumers.dashboard.domain.board import Board
 from consumers.dashboard.domain.views import View
@@ -130,6 +131,12 @@ def healthz(state: State) -> Response[str]:
     return Response(problem or "ok", status_code=503 if problem else 200)
 
 
+async def _protect(message: Message, _: Scope) -> None:
+    """Forbid other origins in every answer; Litestar's `response_headers` leave out files and errors."""
+    if message["type"] == "http.response.start":
+        MutableScopeHeaders(message).update(_HEADERS)
+
+
 def create_app(settings: Settings, zone: tzinfo) -> Litestar:
     """Return the page; it connects when it starts, and shows instants in *zone*.
 
@@ -153,7 +160,7 @@ def create_app(settings: Settings, zone: tzinfo) -> Litestar:
         [page, events, snapshot, healthz, static],
         lifespan=[lifespan],
         state=State({"screen": Screen(board, feed_state, zone)}),
-        response_headers=_HEADERS,
+        before_send=[_protect],
         openapi_config=None,
         logging_config=None,  # infra.logs has set logging up
     )
