@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.synced
 UV     := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 .DEFAULT_GOAL := help
-.PHONY: help setup up check test lock assets clips
+.PHONY: help setup up check test lock clips
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -40,9 +40,6 @@ chromium:
 lock: $(BIN)/uv ## write requirements.txt and the jar list again from pyproject.toml and jgo.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev pyproject.toml -o requirements.txt --custom-compile-command "make lock"
 	$(BIN)/gridwatch fetch --lock
-
-assets: ## rebuild the page's front-end files with npm (they are committed built)
-	cd consumers/dashboard/assets && npm ci --no-audit --no-fund && npm run build
 
 clips: setup ## draw the simulator's camera clips again (they are committed)
 	$(BIN)/python -m producers.simulator.draw_clips

@@ -18,12 +18,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from schemas.topics import CAMERA_EVENTS, CAMERA_TELEMETRY, CASE_COMMANDS, CLOCK_TICKS, REPORTS, TOPICS
+from schemas.topics import ENGINE_INPUTS, TOPICS
 
 CASE_ENGINE: Final = "gridwatch-cases"
 SINK: Final = "gridwatch-sink"
 READERS: Final[dict[str, frozenset[str]]] = {
-    CASE_ENGINE: frozenset(t.name for t in (REPORTS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS)),
+    CASE_ENGINE: frozenset(t.name for t in ENGINE_INPUTS),
     SINK: frozenset(t.name for t in TOPICS if t.table),
 }
 WINDOW: Final = 15
