@@ -29,6 +29,7 @@ WRITERS: Final = 2
 OWN_READERS: Final = (
     2  # of the writing user: clients describe a table before they insert, and must not wait for analysts
 )
+_connect: Any = chdb.connect  # untyped
 _FATAL: Final = "shutting down due to a fatal error"
 _KILL_EVERY_S: Final = 0.2  # a query that is still being planned does not see its first kill
 
@@ -40,7 +41,7 @@ class Engine:
 
     def __init__(self, address: str, database: str) -> None:
         self._address, self.database = address, database
-        self._anchor = chdb.connect(address)
+        self._anchor = _connect(address)
         self._threads = ThreadPoolExecutor(READERS + WRITERS + OWN_READERS + 2, "engine")
         self._killers = ThreadPoolExecutor(2, "kill")
         self._anchor.query(f"CREATE DATABASE IF NOT EXISTS {quoted_name(database)}")
@@ -55,7 +56,7 @@ class Engine:
 
     async def connect(self) -> Any:
         """Open a connection, in its own database."""
-        return await self.call("", chdb.connect, self._address)
+        return await self.call("", _connect, self._address)
 
     async def call(self, tag: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *work* in a thread; when the caller is cancelled, stop the query marked *tag* and only then return.
@@ -87,7 +88,7 @@ class Engine:
         future.exception()
 
     def _kill(self, tag: str) -> None:
-        connection = chdb.connect(self._address)
+        connection = _connect(self._address)
         try:
             connection.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(tag)} ASYNC")
         finally:
