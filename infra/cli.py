@@ -277,9 +277,12 @@ def main() -> NoReturn:
     logs.configure("gridwatch", for_people=True)
     try:
         app()
+        sys.stdout.flush()
     except GridwatchError as error:
         _err.print(f"[red]gridwatch:[/] {error}")
         sys.exit(EXIT_SETUP)
+    except BrokenPipeError:  # who reads us has seen enough (`| head`); nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 

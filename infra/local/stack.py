@@ -8,7 +8,7 @@ from infra.clickhouse import Role, connect
 from infra.clock import monotonic_s, utc_now
 from infra.local.jars import fetch_jars
 from infra.local.summary import Summary, summarise, time_reached, work_lag
-from infra.local.supervisor import Part, Say, Supervisor
+from infra.local.supervisor import Child, Part, Say, Supervisor
 from infra.migrate import MIGRATIONS, migrate
 from infra.provision import apply_topics
 from infra.settings import Settings
@@ -19,10 +19,10 @@ CONSUMERS = ("worker", "sink", "page", "warehouse", "broker")
 _DRAIN_S = 10.0
 
 
-def answers(host: str, port: int, path: str) -> Callable[[], bool]:
+def answers(host: str, port: int, path: str) -> Callable[[Child], bool]:
     """Return a check that an HTTP address answers 200."""
 
-    def check() -> bool:
+    def check(_: Child) -> bool:
         connection = HTTPConnection(host, port, timeout=1)
         try:
             connection.request("GET", path)
@@ -35,15 +35,20 @@ def answers(host: str, port: int, path: str) -> Callable[[], bool]:
     return check
 
 
-def listens(host: str, port: int) -> Callable[[], bool]:
+def listens(host: str, port: int) -> Callable[[Child], bool]:
     """Return a check that something accepts connections."""
 
-    def check() -> bool:
+    def check(_: Child) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex((host, port)) == 0
 
     return check
+
+
+def says(event: str) -> Callable[[Child], bool]:
+    """Return a check that a process has logged *event* since it was started."""
+    return lambda child: child.has_said(event)
 
 
 class Stack:
@@ -66,7 +71,7 @@ class Stack:
         self.ready_s = 0.0
 
     def start(self) -> None:
-        """Start everything, in order, each part ready before the next.
+        """Start the stores, then everything else side by side: what comes early waits for what comes late.
 
         Raises:
             GridwatchError: a part did not become ready; the text says which and why.
@@ -76,10 +81,8 @@ class Stack:
         self.supervisor.start(*self._stores())
         self._apply_topics()
         self._migrate()
-        self.supervisor.start(*self._engine())
-        if self._simulate is not None:
-            self.supervisor.start(self._district(self._simulate))
-        self.supervisor.start(Part(name="cameras", module="producers.cameras", is_ready=lambda: True))
+        district = () if self._simulate is None else (self._district(self._simulate),)
+        self.supervisor.start(*self._engine(), *district)
         self.ready_s = monotonic_s() - began
 
     def _stores(self) -> tuple[Part, Part]:
@@ -96,10 +99,11 @@ class Stack:
         intake = answers(s.host, s.intake_port, "/healthz")
         page = answers(s.host, s.dashboard_port, "/healthz")
         return (
-            Part(name="worker", module="pipelines", is_ready=self._worker_is_ready),
-            Part(name="sink", module="consumers.warehouse", is_ready=lambda: True),
+            Part(name="worker", module="pipelines", is_ready=says("lanes_open")),
+            Part(name="sink", module="consumers.warehouse", is_ready=says("sink_assigned")),
             Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
             Part(name="page", module="consumers.dashboard", is_ready=page, shows=f"http://{s.host}:{s.dashboard_port}"),
+            Part(name="cameras", module="producers.cameras", is_ready=says("cameras_watched")),
         )
 
     def _district(self, arguments: tuple[str, ...]) -> Part:
@@ -128,11 +132,6 @@ class Stack:
         finally:
             client.close()
         self._say("ok", "tables", f"{monotonic_s() - began:.1f} s  {len(applied)} migrations applied")
-
-    def _worker_is_ready(self) -> bool:
-        """Tell whether every partition's clock has an owner: a lane has written a tick since start."""
-        log = self.supervisor.children["worker"].log_path
-        return log.exists() and "lanes_open" in log.read_text(errors="replace")[-4096:]
 
     def _progress(self, done: int, of: int, name: str) -> None:
         if done == of:

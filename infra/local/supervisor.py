@@ -1,6 +1,6 @@
 """Runs the embedded stack: start order, readiness, restart with back-off, clean stop.
 
-    broker ─► topics ─► warehouse ─► migrations ─► worker, sink, intake, page ─► cameras, simulator
+    broker, warehouse ─► topics, migrations ─► everything else side by side
 
 A process that dies is started again after 0.5, 1, 2 … 10 s; one that exits with 78
 (its set-up is wrong) is left down and makes the stack unhealthy.
@@ -32,7 +32,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
     name: str
     module: str
-    is_ready: Callable[[], bool]
+    is_ready: "Callable[[Child], bool]"
     args: tuple[str, ...] = ()
     shows: str = ""  # address or path, for the checklist
     ready_s: float = 30.0
@@ -48,6 +48,7 @@ class Child:
         self.started_s = 0.0
         self.next_start_s: float | None = None
         self.failed: str | None = None
+        self._log_start = 0
 
     @property
     def log_path(self) -> Path:
@@ -58,6 +59,7 @@ class Child:
         """Start the process; its output is appended to its log file."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.part.module, *self.part.args],
                 stdin=subprocess.DEVNULL,
@@ -66,6 +68,12 @@ class Child:
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone: it stops them in order
             )
         self.started_s, self.next_start_s = monotonic_s(), None
+
+    def has_said(self, event: str) -> bool:
+        """Tell whether the process has logged *event* since its last start."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return event.encode() in log.read()
 
     def last_words(self) -> str:
         """Return the end of the process's log."""
@@ -120,7 +128,7 @@ class Supervisor:
 
     def _await(self, child: Child) -> None:
         part = child.part
-        while not part.is_ready():
+        while not part.is_ready(child):
             if child.exit_code() is not None or monotonic_s() > child.started_s + part.ready_s:
                 child.failed = f"exit {child.exit_code()}"
                 raise UnavailableError(part.name, f"did not become ready; {child.last_words()}")

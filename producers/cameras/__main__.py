@@ -93,6 +93,7 @@ async def watch_all(settings: Settings) -> None:
         for camera in registry.cameras.values()
     ]
     sessions = [asyncio.create_task(watch.run()) for watch in watches]
+    log.info("cameras_watched", cameras=len(watches))
     try:
         await _tell_every_second(watches, stopping)
     finally:

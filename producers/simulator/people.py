@@ -129,8 +129,9 @@ class People:
         try:
             for bad in bad_records(self._registry, self._settings.partitions, utc_now()):
                 sent = producer.send_raw(bad.topic, key=bad.key.encode(), value=bad.value, headers=[])
-                await asyncio.wrap_future(sent)
+                # At once: what is queued arrives, even if we are told to stop meanwhile.
                 self._journal.write(Entry(act=Act.BAD_RECORD, at=utc_now(), id=bad.topic, detail=bad.reason))
+                await asyncio.wrap_future(sent)
         finally:
             producer.close(_JOIN_S)
 
