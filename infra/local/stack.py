@@ -12,7 +12,7 @@ from infra.local.supervisor import Child, Part, Say, Supervisor
 from infra.migrate import MIGRATIONS, migrate
 from infra.provision import apply_topics
 from infra.settings import Settings
-from schemas.errors import UnavailableError
+from schemas.errors import SetupError, UnavailableError
 
 PRODUCERS = ("cameras", "simulator", "intake")
 CONSUMERS = ("worker", "sink", "page", "warehouse", "broker")
@@ -38,12 +38,14 @@ def answers(host: str, port: int, path: str) -> Callable[[Child], bool]:
 def listens(host: str, port: int) -> Callable[[Child], bool]:
     """Return a check that something accepts connections."""
 
-    def check(_: Child) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((host, port)) == 0
+    return lambda _: is_taken(host, port)
 
-    return check
+
+def is_taken(host: str, port: int) -> bool:
+    """Tell whether something accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
 
 
 def says(event: str) -> Callable[[Child], bool]:
@@ -74,9 +76,11 @@ class Stack:
         """Start the stores, then everything else side by side: what comes early waits for what comes late.
 
         Raises:
-            GridwatchError: a part did not become ready; the text says which and why.
+            SetupError: another process has one of our ports.
+            UnavailableError: a part did not become ready; the text says which and why.
         """
         began = monotonic_s()
+        self._check_ports()
         fetch_jars(self._settings, self._progress)
         self.supervisor.start(*self._stores())
         self._apply_topics()
@@ -84,6 +88,21 @@ class Stack:
         district = () if self._simulate is None else (self._district(self._simulate),)
         self.supervisor.start(*self._engine(), *district)
         self.ready_s = monotonic_s() - began
+
+    def _check_ports(self) -> None:
+        """Refuse to start beside another stack: its broker would answer for ours."""
+        s = self._settings
+        kafka_host, kafka_port = s.kafka.rsplit(":", 1)
+        ports = {
+            "kafka": (kafka_host, int(kafka_port)),
+            "clickhouse_port": (s.clickhouse_host, s.clickhouse_port),
+            "intake_port": (s.host, s.intake_port),
+            "dashboard_port": (s.host, s.dashboard_port),
+            "rtsp_port": (s.host, s.rtsp_port),
+        }
+        taken = [f"{name} {port}" for name, (host, port) in ports.items() if is_taken(host, port)]
+        if taken:
+            raise SetupError(", ".join(taken), "in use: is GridWatch running already? See gridwatch doctor")
 
     def _stores(self) -> tuple[Part, Part]:
         s = self._settings
