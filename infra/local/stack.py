@@ -37,7 +37,6 @@ def answers(host: str, port: int, path: str) -> Callable[[Child], bool]:
 
 def listens(host: str, port: int) -> Callable[[Child], bool]:
     """Return a check that something accepts connections."""
-
     return lambda _: is_taken(host, port)
 
 
