@@ -22,6 +22,7 @@ from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
 from infra.clock import utc_now
 from infra.kafka import consumer, headers
+from infra.local import broker
 from infra.local.jars import fetch_jars, lock_jars
 from infra.local.stack import Stack
 from infra.migrate import MIGRATIONS
@@ -102,6 +103,7 @@ def fetch(*, lock: bool = False) -> None:
         _err.print(f"{lock_jars()} jars locked")
         return
     fetch_jars(Settings(), _progress)
+    broker.train(Settings())
 
 
 @topics_app.command

@@ -6,11 +6,10 @@ trace is known, `traceparent` (CloudEvents Kafka protocol binding 1.0; W3C Trace
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
-from aiokafka.partitioner import murmur2
 
 from schemas.errors import RecordError
 from schemas.topics import Topic
@@ -74,7 +73,10 @@ def header(pairs: Iterable[tuple[str, bytes | None]] | None, name: str) -> str |
     return None
 
 
+@lru_cache(1 << 16)  # of grids, which are few
 def partition_of(grid_id: str, partitions: int) -> int:
     """Return the partition that Kafka's default partitioner gives *grid_id*."""
+    from aiokafka.partitioner import murmur2  # noqa: PLC0415 - half of our processes never need it, and start sooner
+
     hashed: int = murmur2(grid_id.encode())
     return (hashed & 0x7FFFFFFF) % partitions

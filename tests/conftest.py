@@ -1,7 +1,6 @@
 """What every test stands on: real processes on free ports, each module with a district of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from infra.kafka import Producer
 from infra.local import supervisor
+from infra.local.ports import free_port
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
@@ -30,21 +30,6 @@ def eventually(check: Callable[[], object], *, within_s: float, what: str) -> ob
             return result
         time.sleep(0.05)  # the pace of polling, not a guess at how long it takes
     pytest.fail(f"not within {within_s} s: {what}")
-
-
-def free_port(run: int = 1) -> int:
-    """Return the first of *run* free ports in a row."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if all(_is_free(port + i) for i in range(run)):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return port < 65_000 and probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def environment(settings: Settings) -> dict[str, str]:

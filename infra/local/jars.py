@@ -12,7 +12,7 @@ from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
 
 _HERE = Path(__file__).parent / "kafka"
-_LOCK = _HERE / "jgo.lock.toml"
+LOCK = _HERE / "jgo.lock.toml"
 
 
 def fetch_jars(settings: Settings, progress: Callable[[int, int, str], None]) -> list[Path]:
@@ -27,7 +27,7 @@ def fetch_jars(settings: Settings, progress: Callable[[int, int, str], None]) ->
         SetupError: a jar is not the one that was locked.
     """
     cache = settings.jars_dir.resolve()
-    locked = tomllib.loads(_LOCK.read_text(encoding="utf-8"))["dependencies"]
+    locked = tomllib.loads(LOCK.read_text(encoding="utf-8"))["dependencies"]
     found = []
     for done, jar in enumerate(locked, start=1):
         group, artifact, version = jar["groupId"], jar["artifactId"], jar["version"]
@@ -59,5 +59,5 @@ def lock_jars() -> int:
     from jgo.maven import MavenContext  # noqa: PLC0415
 
     lock = EnvironmentBuilder(MavenContext()).resolve_lockfile(EnvironmentSpec.load(_HERE / "jgo.toml"))
-    lock.save(_LOCK)
+    lock.save(LOCK)
     return len(lock.dependencies)

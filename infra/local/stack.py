@@ -1,14 +1,15 @@
 """What the embedded stack is made of, and the run of `gridwatch up` from first start to last stop."""
 
-import socket
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 
 from infra.clickhouse import Role, connect
 from infra.clock import monotonic_s, utc_now
+from infra.local import broker
 from infra.local.jars import fetch_jars
+from infra.local.ports import is_taken
 from infra.local.summary import Summary, summarise, time_reached, work_lag
-from infra.local.supervisor import Child, Part, Say, Supervisor
+from infra.local.supervisor import Child, Part, Say, Supervisor, module
 from infra.migrate import MIGRATIONS, migrate
 from infra.provision import apply_topics
 from infra.settings import Settings
@@ -38,13 +39,6 @@ def answers(host: str, port: int, path: str) -> Callable[[Child], bool]:
 def listens(host: str, port: int) -> Callable[[Child], bool]:
     """Return a check that something accepts connections."""
     return lambda _: is_taken(host, port)
-
-
-def is_taken(host: str, port: int) -> bool:
-    """Tell whether something accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
 
 
 def says(event: str) -> Callable[[Child], bool]:
@@ -81,6 +75,8 @@ class Stack:
         began = monotonic_s()
         self._check_ports()
         fetch_jars(self._settings, self._progress)
+        if broker.train(self._settings):
+            self._say("ok", "java", f"{monotonic_s() - began:.1f} s  learned to start fast; once only")
         self.supervisor.start(*self._stores())
         self._apply_topics()
         self._migrate()
@@ -108,8 +104,13 @@ class Stack:
         host, port = s.kafka.rsplit(":", 1)
         warehouse = answers(s.clickhouse_host, s.clickhouse_port, "/ping")
         return (
-            Part(name="broker", module="infra.local.broker", is_ready=listens(host, int(port)), shows=s.kafka),
-            Part(name="warehouse", module="infra.local.warehouse", is_ready=warehouse, shows=s.clickhouse_url),
+            Part(
+                name="broker",
+                command=tuple(broker.prepare(s)),
+                is_ready=listens(host, int(port)),
+                shows=s.kafka,
+            ),
+            Part(name="warehouse", command=module("infra.local.warehouse"), is_ready=warehouse, shows=s.clickhouse_url),
         )
 
     def _engine(self) -> tuple[Part, ...]:
@@ -117,18 +118,23 @@ class Stack:
         intake = answers(s.host, s.intake_port, "/healthz")
         page = answers(s.host, s.dashboard_port, "/healthz")
         return (
-            Part(name="worker", module="pipelines", is_ready=says("lanes_open")),
-            Part(name="sink", module="consumers.warehouse", is_ready=says("sink_assigned")),
-            Part(name="intake", module="producers.reports", is_ready=intake, shows=s.intake_url),
-            Part(name="page", module="consumers.dashboard", is_ready=page, shows=f"http://{s.host}:{s.dashboard_port}"),
-            Part(name="cameras", module="producers.cameras", is_ready=says("cameras_watched")),
+            Part(name="worker", command=module("pipelines"), is_ready=says("lanes_open")),
+            Part(name="sink", command=module("consumers.warehouse"), is_ready=says("sink_assigned")),
+            Part(name="intake", command=module("producers.reports"), is_ready=intake, shows=s.intake_url),
+            Part(
+                name="page",
+                command=module("consumers.dashboard"),
+                is_ready=page,
+                shows=f"http://{s.host}:{s.dashboard_port}",
+            ),
+            Part(name="cameras", command=module("producers.cameras"), is_ready=says("cameras_watched")),
         )
 
     def _district(self, arguments: tuple[str, ...]) -> Part:
         s = self._settings
         shows = f"rtsp://{s.host}:{s.rtsp_port}"
         street = listens(s.host, s.rtsp_port)
-        return Part(name="simulator", module="producers.simulator", args=arguments, is_ready=street, shows=shows)
+        return Part(name="simulator", command=module("producers.simulator", *arguments), is_ready=street, shows=shows)
 
     def _apply_topics(self) -> None:
         began, deadline = monotonic_s(), monotonic_s() + 30

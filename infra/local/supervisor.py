@@ -27,13 +27,17 @@ _STOP_S = 8.0  # SIGTERM, then SIGKILL
 Say = Callable[[str, str, str], None]
 
 
+def module(name: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs one of our processes."""
+    return (sys.executable, "-m", name, *arguments)
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """One process of the stack."""
 
     name: str
-    module: str
+    command: tuple[str, ...]
     is_ready: "Callable[[Child], bool]"
-    args: tuple[str, ...] = ()
     shows: str = ""  # address or path, for the checklist
     ready_s: float = 30.0
 
@@ -61,7 +65,7 @@ class Child:
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.part.module, *self.part.args],
+                self.part.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -123,17 +127,20 @@ class Supervisor:
         for part in parts:
             child = self.children[part.name] = Child(part, self._settings)
             child.start()
-        for part in parts:
-            self._await(self.children[part.name])
-
-    def _await(self, child: Child) -> None:
-        part = child.part
-        while not part.is_ready(child):
-            if child.exit_code() is not None or monotonic_s() > child.started_s + part.ready_s:
-                child.failed = f"exit {child.exit_code()}"
-                raise UnavailableError(part.name, f"did not become ready; {child.last_words()}")
+        waiting = [self.children[part.name] for part in parts]
+        while waiting:
+            waiting = [child for child in waiting if not self._is_ready(child)]
             self._pause(0.05)
-        self._say("ok", part.name, f"{monotonic_s() - child.started_s:.1f} s  {part.shows}".rstrip())
+
+    def _is_ready(self, child: Child) -> bool:
+        part = child.part
+        if part.is_ready(child):
+            self._say("ok", part.name, f"{monotonic_s() - child.started_s:.1f} s  {part.shows}".rstrip())
+            return True
+        if child.exit_code() is not None or monotonic_s() > child.started_s + part.ready_s:
+            child.failed = f"exit {child.exit_code()}"
+            raise UnavailableError(part.name, f"did not become ready; {child.last_words()}")
+        return False
 
     def watch(self) -> None:
         """Look after every process once: start again what has died and waited long enough."""

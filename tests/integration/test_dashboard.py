@@ -15,13 +15,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.clock import monotonic_s, utc_now
 from infra.kafka import Producer, consumer
+from infra.local.ports import free_port
 from infra.settings import Settings
 from pipelines.domain import alerts, cases
 from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import Case, Level, Stage
 from schemas.topics import ALERTS_SLA, CAMERA_TELEMETRY, CASES, REPORTS
 from tests.builders import GRID, POLICY, REGISTRY, opened
-from tests.conftest import eventually, free_port, process
+from tests.conftest import eventually, process
 
 CAMERA = "cam-dz-001"  # stands in GRID
 MINUTE = timedelta(minutes=1)

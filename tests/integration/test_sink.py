@@ -17,6 +17,7 @@ from consumers.warehouse.sink import GROUP
 from infra.clickhouse import Role, connect
 from infra.clock import utc_now
 from infra.kafka import Producer, consumer, headers, read_to_end
+from infra.local.ports import free_port
 from infra.migrate import migrate_warehouse
 from infra.settings import Settings
 from schemas import codec
@@ -38,7 +39,7 @@ from schemas.topics import (
     Topic,
 )
 from tests.builders import GRID, NINE, a_case, a_report, asked, opened, seconds
-from tests.conftest import eventually, free_port, process
+from tests.conftest import eventually, process
 from tests.warehouse import running_warehouse
 
 _OUTAGE_ROWS = "SELECT count(), uniqExact(ce_id) FROM v_reports WHERE startsWith(ce_id, 'out-')"

@@ -5,13 +5,13 @@ from confluent_kafka import Producer as StockProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.kafka import Producer, headers, read_to_end
+from infra.local.ports import free_port
 from infra.provision import apply_topics, check_topics
 from infra.settings import Settings
 from schemas import codec
 from schemas.errors import SetupError, UnavailableError
 from schemas.topics import REPORTS, STATE_CHANGELOG
 from tests.builders import a_report
-from tests.conftest import free_port
 
 GRIDS = [f"6101{n:011d}" for n in range(2000)]
 

@@ -22,9 +22,10 @@ import pytest
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from infra.local.ports import free_port
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP
-from tests.conftest import ROOT, environment, eventually, free_port, process
+from tests.conftest import ROOT, environment, eventually, process
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123000, tzinfo=UTC)
 ENDLESS = "SELECT count() FROM numbers(100000000000000)"
