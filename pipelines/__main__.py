@@ -2,11 +2,10 @@
 
 import sys
 
-import faust
-
 from infra import logs
 from infra.settings import Settings
 from pipelines.app import create_app
+from pipelines.stream.app import run
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError, UnavailableError
 
 
@@ -21,8 +20,7 @@ def main() -> None:
     except UnavailableError as error:
         logs.logger().error("worker_cannot_start", reason=str(error))
         sys.exit(EXIT_CRASH)
-    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()
+    run(app)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import msgspec
 from infra.kafka import Producer, read_to_end
 from infra.provision import check_topics
 from infra.settings import Settings
-from pipelines.agents.case_program import INPUTS, CaseProgram, state_partition
+from pipelines.agents.case_program import INPUTS, CaseProgram
 from pipelines.stream.app import StreamApp, create_stream_app
 from schemas import codec
 from schemas.grid import load_registry
@@ -40,7 +40,6 @@ def create_app(settings: Settings) -> StreamApp:
         make_program=partial(
             CaseProgram, partitions=settings.partitions, registry=registry, policies=policies, policy_id=policy_id
         ),
-        state_partition=state_partition(settings.partitions),
     )
 
 

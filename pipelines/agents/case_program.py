@@ -46,11 +46,6 @@ class CaseState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     accepted: tuple[str, ...] = ()  # ids of the last accepted commands
 
 
-def state_partition(partitions: int) -> Callable[[bytes], int]:
-    """Return the function that tells a state key's partition: that of the grid it starts with."""
-    return lambda key: codec.partition_of(key[:15].decode(), partitions)
-
-
 class CaseProgram:
     """Cases, clocks and cameras of the grids of one partition."""
 
@@ -66,6 +61,7 @@ class CaseProgram:
             policies: every policy that an open case may hold, by content hash.
             policy_id: hash of the policy that new cases are opened under.
         """
+        self._partition = partition
         self._registry, self._policies, self._policy_id = registry, policies, policy_id
         self._grids = [g for g in registry.grids if codec.partition_of(g, partitions) == partition]
         self._cases: dict[str, CaseState] = {}
@@ -97,15 +93,15 @@ class CaseProgram:
                 self._keep(msgspec.json.decode(value, type=CaseState))
         self._changed_cases.clear()
 
-    def take(self, record: Record) -> list[Output]:
-        """Apply one record and return what it causes.
+    def take(self, topic: str, record: Record) -> list[Output]:
+        """Apply one record of *topic* and return what it causes.
 
         Raises:
             RecordError: the record can never be applied; nothing changed.
         """
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        source = codec.header(record.headers, "ce_id") or f"{record.topic}/{record.partition}/{record.offset}"
-        return self._take[record.topic](record, Cause(id=source, at=at))
+        source = codec.header(record.headers, "ce_id") or f"{topic}/{self._partition}/{record.offset}"
+        return self._take[topic](record, Cause(id=source, at=at))
 
     def tick(self, at: datetime) -> list[Output]:
         """Fire every deadline up to *at*, announce silent cameras, and let changed grids be written."""
@@ -127,12 +123,14 @@ class CaseProgram:
         outputs, changes = [], []
         for case_id in sorted(self._changed_cases):
             state = self._cases[case_id]
-            changes.append(Change(case_id.encode(), codec.encode(state)))
+            # Both only grow along the one history that a case can have.
+            changes.append(Change(case_id.encode(), codec.encode(state), state.case.version + state.commands_read))
             case_id_version = f"{case_id}/{state.case.version}"
             outputs.append(_output(topics.CASES, case_id, case_id_version, state.case.updated_at, state.case))
         for camera_id in sorted(self._changed_cameras):
             watched = self._watched[camera_id]
-            changes.append(Change(f"{watched.grid_id}/camera/{camera_id}".encode(), codec.encode(watched)))
+            heard_ms = int(watched.heard_at.timestamp() * 1000)
+            changes.append(Change(f"{watched.grid_id}/camera/{camera_id}".encode(), codec.encode(watched), heard_ms))
         for grid_id in self._grid_due:
             outputs.append(self._grid_output(grid_id))
         self._changed_cases.clear()
@@ -144,7 +142,7 @@ class CaseProgram:
 
     def _take_report(self, record: Record, _: Cause) -> list[Output]:
         report: Report = codec.decode(topics.REPORTS, record.value)
-        self._check_grid(report.grid_id, record)
+        self._check_grid(report.grid_id)
         if report.item_code not in self._policies[self._policy_id].items:
             raise RecordError("unknown_item", f"no item {report.item_code} in the catalogue", "item_code")
         opening = Opening(
@@ -160,7 +158,7 @@ class CaseProgram:
 
     def _take_camera_event(self, record: Record, _: Cause) -> list[Output]:
         event: CameraEvent = codec.decode(topics.CAMERA_EVENTS, record.value)
-        self._check_grid(event.grid_id, record)
+        self._check_grid(event.grid_id)
         alert = camera_alert(event)
         outputs = [] if alert is None else [_alert_output(alert)]
         if event.phase is not Phase.OPEN:
@@ -182,7 +180,7 @@ class CaseProgram:
 
     def _take_telemetry(self, record: Record, cause: Cause) -> list[Output]:
         telemetry: CameraTelemetry = codec.decode(topics.CAMERA_TELEMETRY, record.value)
-        self._check_grid(telemetry.grid_id, record)
+        self._check_grid(telemetry.grid_id)
         if telemetry.camera_id not in self._registry.cameras:
             raise RecordError("unknown_camera", f"no camera {telemetry.camera_id} in the registry", "camera_id")
         known = self._watched.get(telemetry.camera_id)
@@ -195,7 +193,7 @@ class CaseProgram:
 
     def _take_command(self, record: Record, _: Cause) -> list[Output]:
         command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
-        self._check_grid(command.case_id[:15], record)
+        self._check_grid(command.case_id[:15])
         cause = Cause(id=command.command_id, at=_appended(record))
         answer = partial(_result, command, record)
         state = self._cases.get(command.case_id)
@@ -272,12 +270,12 @@ class CaseProgram:
 
     # -- checks -------------------------------------------------------------------------------
 
-    def _check_grid(self, grid_id: str, record: Record) -> None:
+    def _check_grid(self, grid_id: str) -> None:
         if grid_id not in self._registry.grids:
             raise RecordError("unknown_grid", f"no grid {grid_id} in the registry", "grid_id")
         if grid_id not in self._by_grid:
             raise RecordError(
-                "wrong_partition", f"grid {grid_id} does not belong to partition {record.partition}", "key"
+                "wrong_partition", f"grid {grid_id} does not belong to partition {self._partition}", "key"
             )
 
     def _policy_of(self, case: Case) -> Policy:

@@ -1,10 +1,13 @@
 """The Faust application of the engine: settings that keep promises, and the seams to the lanes."""
 
+import asyncio
+import gc
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
+import uvloop
 from faust.types import TP
 
 from infra.logs import logger
@@ -68,7 +71,6 @@ def create_stream_app(
     *,
     inputs: Inputs,
     make_program: Callable[[int], Program],
-    state_partition: Callable[[bytes], int],
 ) -> StreamApp:
     """Return an app that runs *make_program(p)* in one lane a partition; connects to nothing yet.
 
@@ -77,7 +79,6 @@ def create_stream_app(
         settings: where Kafka is, and this worker's static member id.
         inputs: what the lanes consume.
         make_program: builds the rules of one partition.
-        state_partition: tells the partition of a state key.
 
     Raises:
         SetupError: another Faust is installed than the one whose insides are overridden.
@@ -105,8 +106,8 @@ def create_stream_app(
         broker_commit_interval=1.0,
         broker_commit_every=10**9,
         broker_max_poll_records=10_000,
-        producer_linger=0.005,
-        producer_max_batch_size=256 << 10,
+        producer_linger=0.0,  # what belongs together is sent in one batch already
+        producer_max_batch_size=512 << 10,
         producer_request_timeout=30.0,
         producer_compression_type="lz4",
         web_enabled=False,
@@ -115,7 +116,7 @@ def create_stream_app(
     )
     app.chunked_topics = frozenset(inputs.all)
     table = app.Table("state", key_type=bytes, value_type=bytes, partitions=settings.partitions)
-    app.lanes = Lanes(app, table, inputs, make_program, state_partition)
+    app.lanes = Lanes(app, table, inputs, make_program)
     table.on_recover(_recovered(app.lanes))
     for topic in inputs.all:
         _feed(app, topic)
@@ -139,3 +140,13 @@ def _feed(app: StreamApp, topic: str) -> None:
     async def feed(stream: Any) -> None:
         async for event in stream.noack().events():
             app.lanes.put(event)
+
+
+def run(app: StreamApp) -> NoReturn:
+    """Run *app* as this process's worker until SIGTERM."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
+    faust.Worker(
+        app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()
+    raise SystemExit

@@ -19,18 +19,20 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from infra.deadletters import Origin, dead_letter_headers
 from infra.logs import logger
+from pipelines.stream.limits import DeadLetterLimit
 from pipelines.stream.program import Change, Inputs, Output, Program, Record
+from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.cases import Tick
 from schemas.errors import RecordError, SetupError
 from schemas.topics import CLOCK_TICKS, DEAD_LETTERS
 
-POSITIONS = b"#positions"
+_INTERNAL = "internal_error"
 PAUSE_AT, RESUME_AT = 4, 1  # chunks waiting in one input; the consumer stops fetching between
 
 log = logger()
@@ -51,11 +53,14 @@ class LanePort(Protocol):
     async def send(self, partition: int, outputs: Sequence[Output]) -> None:
         """Write *outputs*, each to *partition* of its topic; return when all are acknowledged."""
 
-    async def save(self, partition: int, changes: Sequence[Change]) -> None:
-        """Write *changes* to changelog and store, in order; return when all are acknowledged."""
+    async def save(self, partition: int, changes: Sequence[Change], positions: Mapping[str, int]) -> None:
+        """Write *changes*, then how much input they reflect, to the changelog; return when all is acknowledged."""
 
     def is_current(self, chunk: Chunk) -> bool:
         """Tell whether the chunk was delivered in the consumer's present generation."""
+
+    async def may_write(self, chunk: Chunk) -> bool:
+        """Tell whether the chunk's effects are still ours to write; waits while that is unsure."""
 
     def acknowledge(self, chunk: Chunk) -> None:
         """Let the chunk's offsets be committed."""
@@ -81,25 +86,26 @@ class Lane:
         self._read = dict.fromkeys(inputs.all, 0) | dict(starts)
         self._applied: dict[str, int] = {}
         self._waiting: dict[str, deque[Chunk]] = {topic: deque() for topic in inputs.all}
+        self._paused: set[str] = set()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
         self._last_tick: Tick | None = None
+        self._limits = {topic: DeadLetterLimit() for topic in inputs.all}
+        self.stopped: set[str] = set()  # inputs with too many dead letters
 
-    def load(self, state: Mapping[bytes, bytes], ends: Mapping[str, int]) -> None:
+    def load(self, restored: Restored, ends: Mapping[str, int]) -> None:
         """Start from recovered state.
 
         Args:
-            state: this partition's keys, `positions` among them.
+            restored: what this partition's changelog says.
             ends: end offset of every input now.
 
         Raises:
             SetupError: an input ends before the position state was saved at: it was made anew.
         """
-        content = dict(state)
-        saved = content.pop(POSITIONS, None)
-        self._applied = msgspec.json.decode(saved, type=dict[str, int]) if saved else {}
+        self._applied = restored.positions
         behind = [t for t, offset in self._applied.items() if ends.get(t, offset) < offset]
         if behind:
             raise SetupError(
@@ -107,7 +113,11 @@ class Lane:
                 f"ends before the position saved for partition {self.partition}: the topic was made anew. "
                 "To start a fresh engine, delete the changelog topic too, then run gridwatch topics apply",
             )
-        self._program.load(content)
+        self._program.load(restored.content())
+
+    def read(self, topic: str) -> int:
+        """Return the offset up to which *topic* is applied and acknowledged."""
+        return self._read[topic]
 
     @property
     def last_tick(self) -> Tick | None:
@@ -126,6 +136,7 @@ class Lane:
         waiting = self._waiting[chunk.topic]
         waiting.append(chunk)
         if len(waiting) == PAUSE_AT:
+            self._paused.add(chunk.topic)
             self._port.set_flow(chunk.topic, self.partition, paused=True)
         self._arrived.set()
 
@@ -156,74 +167,96 @@ class Lane:
         """Return the first chunk that may be applied now: openers, then followers, then ticks."""
         for topic in self._inputs.all:
             waiting = self._waiting[topic]
-            if waiting and self._is_ready(waiting[0]):
+            if waiting and topic not in self.stopped and self._is_ready(waiting[0]):
                 chunk = waiting.popleft()
-                if len(waiting) == RESUME_AT:
+                if topic in self._paused and len(waiting) <= RESUME_AT:
+                    self._paused.discard(topic)
                     self._port.set_flow(topic, self.partition, paused=False)
                 return chunk
         return None
 
     def _is_ready(self, chunk: Chunk) -> bool:
-        return all(self._read.get(topic, 0) >= end for topic, end in chunk.needs.items())
+        return all(self._read[topic] >= end for topic, end in chunk.needs.items() if topic not in self.stopped)
 
     async def _apply(self, chunk: Chunk) -> None:
         if not self._port.is_current(chunk):
             self._port.abandon(chunk)
             return
-        start = self._applied.get(chunk.topic, 0)
-        fresh = [record for record in chunk.records if record.offset >= start]
-        outputs = self._tick(fresh) if chunk.topic == self._inputs.ticks else self._take(fresh)
+        topic, records = chunk.topic, chunk.records
+        start, end = self._applied.get(topic, 0), records[-1].offset + 1
+        fresh = records if records[0].offset >= start else [r for r in records if r.offset >= start]
+        outputs, reached = self._step(topic, fresh)
         settled = self._program.settle()
-        reached = chunk.records[-1].offset + 1
-        self._applied[chunk.topic] = max(start, reached)
+        if not await self._port.may_write(chunk):
+            self._closed = True  # its state is ahead of what is written: nothing more may come of this lane
+            self._port.abandon(chunk)
+            return
+        self._applied[topic] = max(start, end if reached is None else reached)
         await self._port.send(self.partition, [*outputs, *settled.outputs])
-        positions = Change(POSITIONS, msgspec.json.encode(self._applied))
-        await self._port.save(self.partition, [*settled.changes, positions])
-        self._read[chunk.topic] = max(self._read[chunk.topic], reached)
+        await self._port.save(self.partition, settled.changes, self._applied)
+        if reached is not None:
+            self._waiting[topic].appendleft(chunk)  # not acknowledged: the next worker reads on from `reached`
+            return
+        self._read[topic] = max(self._read[topic], end)
         self._port.acknowledge(chunk)
 
-    def _take(self, records: Sequence[Record]) -> list[Output]:
+    def _step(self, topic: str, records: Sequence[Record]) -> tuple[list[Output], int | None]:
+        """Apply *records*; return what they cause and, when too many were bad, the offset to go on from some day."""
+        if topic == self._inputs.ticks:
+            return self._tick(records), None
         outputs: list[Output] = []
+        take = self._program.take
         for record in records:
             try:
-                outputs += self._program.take(record)
-            except RecordError as error:
-                outputs.append(_dead_letter(record, error))
-            except Exception as error:
-                log.exception("record_failed", topic=record.topic, partition=record.partition, offset=record.offset)
-                internal = RecordError("internal_error", f"{type(error).__name__}: {error}")
-                internal.__cause__ = error
-                outputs.append(_dead_letter(record, internal))
-        return outputs
+                outputs += take(topic, record)
+            except Exception as error:  # noqa: BLE001 - whatever the rules raise, the record is kept
+                outputs.append(self._dead_letter(topic, record, _as_record_error(error)))
+                if self._limits[topic].is_exceeded_by(record.offset):
+                    self._stop(topic, record)
+                    return outputs, record.offset + 1
+        return outputs, None
+
+    def _stop(self, topic: str, record: Record) -> None:
+        """Read no more of *topic*: as many bad records as this are a bad deploy, and must not drain the topic."""
+        self.stopped.add(topic)
+        self._port.set_flow(topic, self.partition, paused=True)
+        where = {"topic": topic, "partition": self.partition, "offset": record.offset}
+        log.critical("input_stopped", **where, reason="too many dead letters; mend the cause, then restart the worker")
 
     def _tick(self, records: Sequence[Record]) -> list[Output]:
         """Let time reach the last tick of *records*; earlier ticks of the chunk are within it."""
-        ticks, outputs = _ticks(records)
-        if not ticks:
-            return outputs
-        self._last_tick = ticks[-1]
-        at = ticks[-1].at
+        outputs: list[Output] = []
+        for record in records:
+            try:
+                self._last_tick = codec.decode(CLOCK_TICKS, record.value)
+            except RecordError as error:
+                outputs.append(self._dead_letter(CLOCK_TICKS.name, record, error))
+        at = self._last_tick.at if self._last_tick and records else None
         return outputs if at is None else [*outputs, *self._program.tick(at)]
 
-
-def _ticks(records: Sequence[Record]) -> tuple[list[Tick], list[Output]]:
-    """Return the ticks of *records*, and dead letters for those that are none."""
-    ticks, letters = [], []
-    for record in records:
-        try:
-            ticks.append(codec.decode(CLOCK_TICKS, record.value))
-        except RecordError as error:
-            letters.append(_dead_letter(record, error))
-    return ticks, letters
+    def _dead_letter(self, topic: str, record: Record, error: RecordError) -> Output:
+        origin = Origin(topic=topic, partition=self.partition, offset=record.offset)
+        if error.reason == _INTERNAL:
+            log.error("record_failed", **asdict(origin), exc_info=error.__cause__)
+        headers = dead_letter_headers(origin, error, process="worker", value=record.value)
+        return Output(DEAD_LETTERS.name, record.key, record.value, headers)
 
 
-def _needs(records: Sequence[Record], inputs: Inputs) -> dict[str, int]:
+def _as_record_error(error: Exception) -> RecordError:
+    """Return the reason in a dead letter's words; an error that the rules did not foresee is ours."""
+    if isinstance(error, RecordError):
+        return error
+    internal = RecordError(_INTERNAL, f"{type(error).__name__}: {error}")
+    internal.__cause__ = error
+    return internal
+
+
+def _needs(records: Sequence[Record], inputs: Inputs) -> Mapping[str, int]:
     """Return how far every other input must be read before the last tick of *records* takes effect."""
-    ticks, _ = _ticks(records)
-    return {topic: end for topic, end in ticks[-1].ends.items() if topic in inputs.timed} if ticks else {}
-
-
-def _dead_letter(record: Record, error: RecordError) -> Output:
-    origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
-    headers = dead_letter_headers(origin, error, process="worker", value=record.value)
-    return Output(DEAD_LETTERS.name, record.key, record.value, headers)
+    for record in reversed(records):
+        try:
+            ends: dict[str, int] = codec.decode(CLOCK_TICKS, record.value).ends
+        except RecordError:
+            continue  # it becomes a dead letter when it is applied
+        return {topic: end for topic, end in ends.items() if topic in inputs.timed}
+    return {}

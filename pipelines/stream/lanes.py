@@ -5,8 +5,10 @@ the app's own idempotent producer, and every second each lane's owner writes a t
 """
 
 import asyncio
+import gc
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +16,10 @@ from faust.types import TP
 
 from infra.clock import monotonic_s, utc_now
 from infra.logs import logger
-from pipelines.stream.lane import POSITIONS, Chunk, Lane
-from pipelines.stream.program import Change, Inputs, Output, Program
+from pipelines.stream import state
+from pipelines.stream.lane import Chunk, Lane
+from pipelines.stream.program import Change, Inputs, Output, Program, Record
+from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.cases import Tick
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
@@ -23,6 +27,8 @@ from schemas.topics import CLOCK_TICKS
 
 # A record's append time is set a moment before it can be read; ticks stay this far behind.
 TICK_MARGIN = timedelta(milliseconds=50)
+COMMITS_STILL_S = 30.0
+LEASE_POLL_S = 0.1
 
 log = logger()
 
@@ -57,11 +63,12 @@ class Lanes:
         table: Any,
         inputs: Inputs,
         make_program: Callable[[int], Program],
-        state_partition: Callable[[bytes], int],
     ) -> None:
-        """Wire lanes to *app*; *state_partition* tells whose a key of the state is."""
-        self._app, self._table, self._inputs = app, table, inputs
-        self._make_program, self._state_partition = make_program, state_partition
+        """Wire lanes to *app*; *table* is the one whose changelog holds their state."""
+        self._app, self._table, self._inputs, self._make_program = app, table, inputs, make_program
+        self._changelog: str = table.changelog_topic.get_topic_name()
+        self._restored: defaultdict[int, Restored] = defaultdict(Restored)
+        self._commits: dict[TP, tuple[int | None, float]] = {}
         self._lanes: dict[int, Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._clocks: dict[int, BrokerClock] = {}
@@ -95,13 +102,24 @@ class Lanes:
         self._ends = dict(await self._app.consumer.highwaters(*tps))
         earliest = await self._app.consumer.earliest_offsets(*tps)
         starts = {tp: expected.get(tp, earliest.get(tp) or 0) for tp in tps}
-        state = self._own_state(whole)
         for p in whole:
             lane = Lane(p, self._make_program(p), self._inputs, self, {t: starts[TP(t, p)] for t in self._inputs.all})
-            lane.load(state[p], {t: self._ends[TP(t, p)] for t in self._inputs.all})
+            lane.load(self._restored[p], {t: self._ends[TP(t, p)] for t in self._inputs.all})
             self._lanes[p], self._clocks[p] = lane, BrokerClock()
             self._tasks[p] = asyncio.create_task(_or_die(lane.run()), name=f"lane-{p}")
-        log.info("lanes_open", partitions=whole, keys=sum(map(len, state.values())))
+        self._forget()
+        gc.freeze()  # state lives as long as its lane: no collection need walk through a million cases
+        log.info("lanes_open", partitions=whole)
+
+    def restore(self, partition: int, piece: Sequence[Record]) -> None:
+        """Take the next records of a partition's changelog."""
+        self._restored[partition].take(piece)
+
+    def _forget(self) -> None:
+        """Drop what was read of changelogs; the next recovery reads them from their beginning."""
+        self._restored.clear()
+        self._app.tables.recovery.active_offsets.clear()
+        self._table.data.data.clear()
 
     def _whole_partitions(self) -> list[int]:
         """Return partitions of which every input and the changelog are assigned here.
@@ -109,24 +127,16 @@ class Lanes:
         A rolling upgrade that adds an input splits them between two workers for a while.
         """
         here = self._app.consumer.assignment()
-        needed = (*self._inputs.all, self._table.changelog_topic.get_topic_name())
+        needed = (*self._inputs.all, self._changelog)
         return [p for p in range(self._table.partitions) if all(TP(topic, p) in here for topic in needed)]
-
-    def _own_state(self, partitions: Sequence[int]) -> dict[int, dict[bytes, bytes]]:
-        """Return recovered keys by partition; the memory store keeps keys of partitions that left."""
-        state: dict[int, dict[bytes, bytes]] = {p: {} for p in partitions}
-        for key, value in self._table.data.data.items():
-            p = int(key.removeprefix(POSITIONS)) if key.startswith(POSITIONS) else self._state_partition(key)
-            if p in state:
-                state[p][POSITIONS if key.startswith(POSITIONS) else key] = value
-        return state
 
     async def close(self) -> None:
         """Finish what is under way in every lane and abandon the rest; nothing is acked that was not applied."""
         self._recovered = False
         lanes, tasks = list(self._lanes.values()), list(self._tasks.values())
-        for opened in (self._lanes, self._tasks, self._clocks):
+        for opened in (self._lanes, self._tasks, self._clocks, self._commits):
             opened.clear()
+        self._forget()
         await asyncio.gather(*(lane.close() for lane in lanes))
         await asyncio.gather(*tasks)
 
@@ -141,16 +151,33 @@ class Lanes:
             lane.put(chunk)
 
     async def tick(self) -> None:
-        """Append one tick to `clock.ticks` of every open partition."""
+        """Append one tick to `clock.ticks` of every open partition, and see that commits move."""
+        if not self._app.consumer.holds_lease:
+            return
+        self._check_commits(monotonic_s())
         await asyncio.gather(*(self._tick(p) for p in self.open_partitions))
+
+    def _check_commits(self, now_s: float) -> None:
+        """End the process when commits stand still behind what is applied: Faust's commit loop has been seen to die."""
+        for p, lane in self._lanes.items():
+            for tp in (TP(topic, p) for topic in self._inputs.all):
+                committed = self._app.consumer.committed(tp)
+                known, since_s = self._commits.get(tp, (None, now_s))
+                if committed != known or lane.read(tp.topic) <= (committed or 0):
+                    since_s = now_s
+                self._commits[tp] = (committed, since_s)
+                if now_s - since_s > COMMITS_STILL_S:
+                    log.critical("commits_stand_still", topic=tp.topic, partition=p, committed=committed)
+                    os._exit(EXIT_CRASH)
 
     async def _tick(self, p: int) -> None:
         clock = self._clocks[p]
         at = clock.read(monotonic_s())  # before the ends: whatever was appended by then is within them
-        ends = await self._app.consumer.highwaters(*(TP(topic, p) for topic in self._inputs.timed))
+        timed = [topic for topic in self._inputs.timed if topic not in self._lanes[p].stopped]
+        ends = await self._app.consumer.highwaters(*(TP(topic, p) for topic in timed))
         value = codec.encode(Tick(at=at, ends={tp.topic: end for tp, end in ends.items()}))
         headers = codec.headers(CLOCK_TICKS, f"tick/{p}/{at.isoformat() if at else 'first'}", at or utc_now(), "worker")
-        sent = await self._send(p, Output(CLOCK_TICKS.name, None, value, headers))
+        [sent] = await self._batches(p, CLOCK_TICKS.name, [Output(CLOCK_TICKS.name, None, value, headers)])
         metadata = await sent
         clock.heard(datetime.fromtimestamp(metadata.timestamp / 1000, UTC), monotonic_s())
 
@@ -158,33 +185,38 @@ class Lanes:
 
     async def send(self, partition: int, outputs: Sequence[Output]) -> None:
         """Write *outputs*, each to *partition* of its topic; return when all are acknowledged."""
-        await asyncio.gather(*[await self._send(partition, output) for output in outputs])
+        by_topic: dict[str, list[Output]] = {}
+        for output in outputs:
+            by_topic.setdefault(output.topic, []).append(output)
+        queued = await asyncio.gather(*(self._batches(partition, topic, found) for topic, found in by_topic.items()))
+        await asyncio.gather(*(acknowledged for batches in queued for acknowledged in batches))
 
-    async def _send(self, partition: int, output: Output) -> Awaitable[Any]:
+    async def _batches(self, partition: int, topic: str, outputs: Iterable[Output]) -> list[Awaitable[Any]]:
+        """Queue *outputs* in batches of our own: 1.4 µs a record, where `send` takes 7.5."""
         producer = self._app.producer._ensure_producer()
-        sent: Awaitable[Any] = await producer.send(
-            output.topic, value=output.value, key=output.key, partition=partition, headers=output.headers
-        )
-        return sent
+        queued, batch = [], producer.create_batch()
+        for output in outputs:
+            fields = {"key": output.key, "value": output.value, "timestamp": None, "headers": output.headers}
+            if batch.append(**fields) is None:
+                queued.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                batch.append(**fields)
+        queued.append(await producer.send_batch(batch, topic, partition=partition))
+        return queued
 
-    async def save(self, partition: int, changes: Sequence[Change]) -> None:
-        """Write *changes* to changelog and store, in order; return when all are acknowledged."""
-        changelog = self._table.changelog_topic.get_topic_name()
-        named = [
-            Change(POSITIONS + str(partition).encode() if change.key == POSITIONS else change.key, change.value)
-            for change in changes
-        ]
-        await self.send(partition, [Output(changelog, change.key, change.value, []) for change in named])
-        store = self._table.data.data
-        for change in named:
-            if change.value is None:
-                store.pop(change.key, None)
-            else:
-                store[change.key] = change.value
+    async def save(self, partition: int, changes: Sequence[Change], positions: Mapping[str, int]) -> None:
+        """Write *changes*, then how much input they reflect, to the changelog; return when all is acknowledged."""
+        await self.send(partition, state.records(self._changelog, changes, positions))
 
     def is_current(self, chunk: Chunk) -> bool:
         """Tell whether the chunk was delivered in the consumer's present generation."""
         return bool(chunk.handle.message.generation_id == self._app.consumer_generation_id)
+
+    async def may_write(self, chunk: Chunk) -> bool:
+        """Tell whether the chunk's effects are still ours to write; waits while the lease is out."""
+        while self.is_current(chunk) and not self._app.consumer.holds_lease:  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(LEASE_POLL_S)
+        return self.is_current(chunk)
 
     def acknowledge(self, chunk: Chunk) -> None:
         """Let the chunk's offsets be committed."""

@@ -4,7 +4,7 @@ A program is synchronous and touches nothing outside itself. The lane carries it
 effects out in one order: outputs acknowledged, state acknowledged, source acknowledged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -14,10 +14,8 @@ Headers = list[tuple[str, bytes]]
 
 
 class Record(Protocol):
-    """One consumed record, as aiokafka gives it."""
+    """One consumed record, as aiokafka's parser gives it."""
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int  # ms, the broker's append time
     key: bytes | None
@@ -35,17 +33,22 @@ class Output(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """One key of the state and its new value; None deletes it."""
+    """One key of the state and its new value; None deletes it.
+
+    Versions of a key only grow: recovery keeps the highest, so what a frozen worker
+    still writes after its successor changes nothing (see `Restored`).
+    """
 
     key: bytes
     value: bytes | None
+    version: int = 0
 
 
 class Settled(Struct, frozen=True):
     """What a chunk or tick left to be written down."""
 
-    outputs: list[Output]
-    changes: list[Change]
+    outputs: Sequence[Output]
+    changes: Sequence[Change]
 
 
 class Program(Protocol):
@@ -54,14 +57,14 @@ class Program(Protocol):
     def load(self, state: Mapping[bytes, bytes]) -> None:
         """Start from recovered state."""
 
-    def take(self, record: Record) -> list[Output]:
-        """Apply one record and return what it causes.
+    def take(self, topic: str, record: Record) -> Sequence[Output]:
+        """Apply one record of *topic* and return what it causes.
 
         Raises:
             RecordError: the record can never be applied; nothing changed.
         """
 
-    def tick(self, at: datetime) -> list[Output]:
+    def tick(self, at: datetime) -> Sequence[Output]:
         """Let time reach *at* and return what falls due."""
 
     def settle(self) -> Settled:

@@ -27,9 +27,7 @@ stories = st.lists(st.tuples(moves, st.integers(0, 12_000)), min_size=1, max_siz
 
 def record(topic: str, offset: int, at: datetime, value: Any) -> Any:
     stamp = int(at.timestamp() * 1000)
-    return SimpleNamespace(
-        topic=topic, partition=PARTITION, offset=offset, timestamp=stamp, key=b"", value=codec.encode(value), headers=[]
-    )
+    return SimpleNamespace(topic=topic, offset=offset, timestamp=stamp, key=b"", value=codec.encode(value), headers=[])
 
 
 def a_program(state: dict[bytes, bytes]) -> CaseProgram:
@@ -64,7 +62,7 @@ def chunks_of(story: list[tuple[tuple[int, Move, str, int], int]]) -> list[list[
 def apply(program: CaseProgram, chunk: list[Any]) -> list[Output]:
     outputs: list[Output] = []
     for each in chunk:
-        outputs += program.tick(each) if isinstance(each, datetime) else program.take(each)
+        outputs += program.tick(each) if isinstance(each, datetime) else program.take(each.topic, each)
     return outputs
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.stream.lane import PAUSE_AT, POSITIONS, Chunk, Lane
+from pipelines.stream import state
+from pipelines.stream.lane import PAUSE_AT, Chunk, Lane
+from pipelines.stream.limits import MOST
 from pipelines.stream.program import Change, Inputs, Output, Settled
+from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.cases import Tick
 from schemas.errors import RecordError, SetupError
@@ -35,22 +38,30 @@ def tick_chunk(offset: int, **ends: int) -> Chunk:
     )
 
 
+def positions(**offsets: int) -> Restored:
+    """Return the state of a partition that says no more than how far it is."""
+    restored = Restored()
+    [written] = state.records("changelog", [], offsets)
+    restored.take([SimpleNamespace(key=written.key, value=written.value)])
+    return restored
+
+
 class Script:
     """Program and port in one: writes down everything that happens, in order."""
 
     def __init__(self) -> None:
         self.story: list[str] = []
         self.ends: dict[str, int] = {}
-        self.current = True
+        self.current = self.is_member = True
         self.bad: set[int] = set()
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         self.story.append(f"load {len(state)}")
 
-    def take(self, record: Any) -> list[Output]:
+    def take(self, topic: str, record: Any) -> list[Output]:
         if record.offset in self.bad:
             raise RecordError("not_json", "no")
-        self.story.append(f"{record.topic} {record.offset}")
+        self.story.append(f"{topic} {record.offset}")
         return [Output("out", b"k", b"v", [])]
 
     def tick(self, at: datetime) -> list[Output]:
@@ -64,12 +75,16 @@ class Script:
         await asyncio.sleep(0)
         self.story.append("sent " + ",".join(o.topic for o in outputs))
 
-    async def save(self, partition: int, changes: Sequence[Change]) -> None:
+    async def save(self, partition: int, changes: Sequence[Change], positions: Mapping[str, int]) -> None:
         await asyncio.sleep(0)
-        self.story.append(f"saved {changes[-1].key.decode()}")
+        self.story.append(f"saved {dict(positions)}")
 
     def is_current(self, chunk: Chunk) -> bool:
         return self.current
+
+    async def may_write(self, chunk: Chunk) -> bool:
+        await asyncio.sleep(0)
+        return self.is_member
 
     def acknowledge(self, chunk: Chunk) -> None:
         self.story.append(f"acked {chunk.topic}")
@@ -98,10 +113,10 @@ async def story_of(script: Script, *chunks: Chunk, starts: Mapping[str, int] | N
 
 
 async def test_effects_come_in_one_order() -> None:
-    """Outputs are acknowledged before state is saved, state before the chunk is acked; positions are written last."""
+    """Outputs are acknowledged before state is saved, state before the chunk is acked."""
     story = await story_of(Script(), chunk("reports", 0))
 
-    assert story == ["reports 0", "sent out", f"saved {POSITIONS.decode()}", "acked reports"]
+    assert story == ["reports 0", "sent out", "saved {'reports': 1}", "acked reports"]
 
 
 async def test_a_command_waits_for_reports_that_were_there_before_it() -> None:
@@ -154,11 +169,38 @@ async def test_a_bad_record_becomes_a_dead_letter_and_stops_nothing() -> None:
     assert story[-1] == "acked reports"
 
 
+async def test_a_bad_deploy_stops_its_input_and_nothing_else() -> None:
+    """Too many bad records: the rest is neither drained nor acked; commands and time go on without it."""
+    script = Script()
+    script.bad = set(range(500))
+
+    story = await story_of(
+        script, chunk("reports", *range(150)), chunk("reports", 150), tick_chunk(0, reports=151), chunk("commands", 500)
+    )
+
+    assert story[0] == "paused reports"
+    assert story[1] == "sent " + ",".join(["dead.letters.v1"] * (MOST + 1))
+    assert story[2] == f"saved {{'reports': {MOST + 1}}}"
+    assert "tick" in story
+    assert "commands 500" in story
+    assert [line for line in story if line.endswith("reports")][1:] == ["abandoned reports", "abandoned reports"]
+
+
+async def test_a_lane_that_lost_its_partition_while_it_thought_writes_nothing() -> None:
+    """A worker that was frozen between step and effects drops both, and its lane ends."""
+    script = Script()
+    script.is_member = False
+
+    story = await story_of(script, chunk("reports", 0), chunk("reports", 1))
+
+    assert story == ["reports 0", "abandoned reports", "abandoned reports"]
+
+
 async def test_records_below_the_saved_position_are_skipped() -> None:
     """A chunk replayed after a crash is applied from where state was saved."""
     script = Script()
     lane = Lane(0, script, INPUTS, script, {})
-    lane.load({POSITIONS: b'{"reports": 2}'}, {"reports": 3})
+    lane.load(positions(reports=2), {"reports": 3})
     running = asyncio.create_task(lane.run())
 
     lane.put(chunk("reports", 0, 1, 2))
@@ -176,7 +218,7 @@ def test_an_input_made_anew_is_noticed() -> None:
     lane = Lane(0, script, INPUTS, script, {})
 
     with pytest.raises(SetupError, match="reports"):
-        lane.load({POSITIONS: b'{"reports": 9}'}, {"reports": 3})
+        lane.load(positions(reports=9), {"reports": 3})
 
 
 async def test_too_many_waiting_chunks_pause_their_input() -> None:

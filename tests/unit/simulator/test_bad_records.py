@@ -20,8 +20,6 @@ def test_the_engine_gives_the_expected_reason(bad: BadRecord) -> None:
     partition = codec.partition_of(bad.key, PARTITIONS)
     program = CaseProgram(partition, PARTITIONS, REGISTRY, {POLICY_ID: POLICY}, POLICY_ID)
     record = SimpleNamespace(
-        topic=bad.topic,
-        partition=partition,
         offset=0,
         timestamp=int(NINE.timestamp() * 1000),
         key=bad.key.encode(),
@@ -30,7 +28,7 @@ def test_the_engine_gives_the_expected_reason(bad: BadRecord) -> None:
     )
 
     with pytest.raises(RecordError) as refused:
-        program.take(record)
+        program.take(bad.topic, record)
 
     assert refused.value.reason == bad.reason
 
