@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from contextlib import closing
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import cyclopts
@@ -13,14 +15,17 @@ import httpx
 import msgspec
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
 from infra import doctor as checks
 from infra import logs
+from infra import replay as dead_letters
 from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
 from infra.clock import utc_now
+from infra.deadletters import Origin
 from infra.kafka import consumer, headers
 from infra.local import broker
 from infra.local.jars import fetch_jars, lock_jars
@@ -28,9 +33,10 @@ from infra.local.stack import Stack
 from infra.migrate import MIGRATIONS
 from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
+from infra.replay import Finding, Selection, State
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP, GridwatchError, SetupError
-from schemas.topics import BY_NAME, TOPICS
+from schemas.topics import BY_NAME, TOPICS, Topic
 
 app = cyclopts.App(
     name="gridwatch", help="网格守望 GridWatch: from cameras and reports to cases, alerts and ClickHouse."
@@ -169,9 +175,7 @@ def tail(topic: str, *, limit: int | None = None, from_beginning: bool = False, 
         from_beginning: start at the earliest record, not at the end.
         json: print each record with its coordinates and headers as one JSON object.
     """
-    name = topic if topic in BY_NAME else f"{topic}.v1"
-    if name not in BY_NAME:
-        raise SetupError(topic, "is no topic of ours; gridwatch topics list shows them")
+    name = _topic(topic).name
     if BY_NAME[name].restricted:
         raise SetupError(name, "is restricted: it may hold personal data")
     start = "earliest" if from_beginning else "latest"
@@ -191,6 +195,18 @@ def tail(topic: str, *, limit: int | None = None, from_beginning: bool = False, 
         reader.close()
 
 
+def _topic(name: str) -> Topic:
+    """Return one of our topics; `.v1` may be left out.
+
+    Raises:
+        SetupError: there is no such topic.
+    """
+    found = BY_NAME.get(name) or BY_NAME.get(f"{name}.v1")
+    if found is None:
+        raise SetupError(name, "is no topic of ours; gridwatch topics list shows them")
+    return found
+
+
 def _line(message: Any, *, as_json: bool) -> str:
     value = (message.value() or b"").decode(errors="replace")
     if not as_json:
@@ -199,6 +215,78 @@ def _line(message: Any, *, as_json: bool) -> str:
     key = (message.key() or b"").decode(errors="replace")
     record = {"partition": message.partition(), "offset": message.offset(), "key": key, "headers": named}
     return json.dumps(record | {"value": value}, ensure_ascii=False)
+
+
+@app.command
+def replay(
+    *,
+    reason: list[str] | None = None,
+    topic: str | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    attempts: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    rate: Annotated[float, Parameter(validator=Number(gt=0))] = 10.0,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Put the records of dead letters back on their topics; without --yes only show which.
+
+    A record is never replayed twice: run it as often as you like. docs/operations.md tells when.
+
+    Args:
+        reason: only letters with this reason; may be given several times.
+        topic: only records of this topic; `.v1` may be left out.
+        partition: only records of this partition.
+        offset: only the record at this offset.
+        since: only letters written since then: `2h`, `90m`, `7d` ago, or RFC 3339 with zone.
+        until: only letters written before then.
+        limit: replay this many at most, oldest first.
+        attempts: how often one record may be replayed; more than once only by asking.
+        rate: records a second.
+        yes: do it.
+        json: print one object a letter and line; never what a record holds.
+    """
+    settings = Settings()
+    selection = Selection(
+        reasons=frozenset(reason or ()),
+        topic=_topic(topic).name if topic else None,
+        partition=partition,
+        offset=offset,
+        since=_instant("--since", since),
+        until=_instant("--until", until),
+    )
+    found = dead_letters.find(settings, selection, attempts=attempts, limit=limit)
+    put_back: set[Origin] = set()
+    try:
+        if yes:
+            for origin in dead_letters.put_back(settings, found, rate_per_s=rate, sleep=time.sleep):
+                put_back.add(origin)
+    except KeyboardInterrupt:
+        pass  # another run goes on from here
+    finally:
+        _show_letters(found, put_back, as_json=json)
+
+
+def _show_letters(found: list[Finding], put_back: set[Origin], *, as_json: bool) -> None:
+    """Show each letter to a script; to a person those that are ready, and how many stand otherwise."""
+    rows = [dead_letters.row(finding, is_put_back=finding.letter.origin in put_back) for finding in found]
+    if as_json:
+        for row in rows:
+            _print(row, as_json=True)
+    elif ready := [row for row, finding in zip(rows, found, strict=True) if finding.state is State.READY]:
+        _print(ready, as_json=False)
+    counts = Counter(str(row["state"]) for row in rows)
+    _err.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no dead letter matches")
+
+
+def _instant(option: str, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else dead_letters.instant(text, utc_now())
+    except (ValueError, OverflowError) as error:
+        raise SetupError(option, f"{text!r} is neither 90m, 2h or 7d nor an instant like 2026-03-09T09:00Z") from error
 
 
 @app.command

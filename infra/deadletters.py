@@ -1,10 +1,13 @@
 """Dead letters: the record's bytes unchanged on one restricted topic, origin and reason in headers."""
 
 import traceback
+from collections.abc import Iterable
+from datetime import datetime
 from hashlib import sha256
 
 from msgspec import Struct
 
+from schemas import codec
 from schemas.errors import RecordError
 from schemas.topics import DEAD_LETTERS
 
@@ -12,12 +15,29 @@ Headers = list[tuple[str, bytes]]
 _MAX_HEADER = 2000
 
 
-class Origin(Struct, frozen=True, kw_only=True):
+class Origin(Struct, frozen=True, kw_only=True, order=True):
     """Where a record that could not be processed came from."""
 
     topic: str
     partition: int
     offset: int
+
+    @property
+    def place(self) -> str:
+        """Return the origin as one word; it is also the id of a record that was given none."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """What a dead letter says: which record could not be processed, by whom and why; never what it holds."""
+
+    appended_at: datetime
+    process: str
+    reason: str
+    field: str | None
+    origin: Origin
+    size_bytes: int
+    sha256: str
 
 
 def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, value: bytes | None) -> Headers:
@@ -28,7 +48,7 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
     cause = error.__cause__
     trace = "".join(traceback.format_exception(cause)) if error.reason == "internal_error" and cause else ""
     fields = {
-        "ce_id": f"dead/{origin.topic}/{origin.partition}/{origin.offset}",
+        "ce_id": f"dead/{origin.place}",
         "ce_type": DEAD_LETTERS.ce_type,
         "ce_source": f"/gridwatch/{process}",
         "ce_specversion": "1.0",
@@ -43,3 +63,21 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
         "sha256": sha256(value or b"").hexdigest(),
     }
     return [(name, text.encode()) for name, text in fields.items() if text]
+
+
+def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: datetime) -> Letter | None:
+    """Return what the headers of a dead letter say, or None when they name no record."""
+    found = {name: codec.header([(name, value)], name) or "" for name, value in headers}
+    topic, *numbers = (found.get(f"origin_{part}", "") for part in ("topic", "partition", "offset"))
+    if not topic or not all(number.isascii() and number.isdigit() for number in numbers):
+        return None
+    size = found.get("size_bytes", "")
+    return Letter(
+        appended_at=appended_at,
+        process=found.get("ce_source", "").rpartition("/")[2],
+        reason=found.get("reason", "unknown"),
+        field=found.get("field"),
+        origin=Origin(topic=topic, partition=int(numbers[0]), offset=int(numbers[1])),
+        size_bytes=int(size) if size.isascii() and size.isdigit() else 0,
+        sha256=found.get("sha256", ""),
+    )
