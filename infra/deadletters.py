@@ -13,6 +13,7 @@ from schemas.topics import DEAD_LETTERS
 
 Headers = list[tuple[str, bytes]]
 _MAX_HEADER = 2000
+_MAX_VALUE = 8 << 20  # compression lets records into topics that are many times what a batch may hold
 
 
 class Origin(Struct, frozen=True, kw_only=True, order=True):
@@ -63,6 +64,11 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
         "sha256": sha256(value or b"").hexdigest(),
     }
     return [(name, text.encode()) for name, text in fields.items() if text]
+
+
+def letter_value(value: bytes | None) -> bytes | None:
+    """Return what a letter holds of a record: its bytes, or nothing when they would not fit into any topic."""
+    return value if value is None or len(value) <= _MAX_VALUE else None
 
 
 def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: datetime) -> Letter | None:

@@ -40,6 +40,7 @@ class Producer:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,  # implies acks=all and order
                 "delivery.timeout.ms": 120_000,
+                "message.max.bytes": 16 << 20,  # a dead letter is as large as what it is about, and its reason
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "log_level": 2,

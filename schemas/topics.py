@@ -128,6 +128,8 @@ def config(topic: Topic) -> dict[str, str]:
         "retention.ms": str(topic.retention_ms),
         "message.timestamp.type": "LogAppendTime",
     }
+    if topic is DEAD_LETTERS:
+        settings["max.message.bytes"] = str(16 << 20)  # any record of any topic fits in, with its reason
     if topic.cleanup is Cleanup.COMPACT:
         settings |= {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
     return settings

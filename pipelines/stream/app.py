@@ -108,6 +108,7 @@ def create_stream_app(
         broker_max_poll_records=10_000,
         producer_linger=0.0,  # what belongs together is sent in one batch already
         producer_max_batch_size=512 << 10,
+        producer_max_request_size=64 << 20,
         producer_request_timeout=30.0,
         producer_compression_type="lz4",
         web_enabled=False,

@@ -16,16 +16,16 @@ in time counts, however long this worker was away.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from infra.deadletters import Origin, dead_letter_headers
+from infra.deadletters import Origin, dead_letter_headers, letter_value
 from infra.logs import logger
 from pipelines.stream.limits import DeadLetterLimit
-from pipelines.stream.program import Change, Inputs, Output, Program, Record
+from pipelines.stream.program import Change, Inputs, Output, Program, Record, Settled
 from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.cases import Tick
@@ -44,7 +44,7 @@ class Chunk(Struct, kw_only=True):
     topic: str
     records: Sequence[Record]
     handle: Any  # what the lane's port acknowledges it by
-    needs: Mapping[str, int] = {}
+    needs: Mapping[str, int] | None = None  # of followers: not known until the lane has asked
 
 
 class LanePort(Protocol):
@@ -68,8 +68,8 @@ class LanePort(Protocol):
     def abandon(self, chunk: Chunk) -> None:
         """Forget the chunk uncommitted: it will be delivered again."""
 
-    def read_to(self, topic: str, partition: int) -> int:
-        """Return the end offset last seen in a fetch."""
+    async def ends(self, partition: int, topics: Iterable[str]) -> dict[str, int]:
+        """Return where *topics* end now."""
 
     def set_flow(self, topic: str, partition: int, *, paused: bool) -> None:
         """Stop or resume fetching one input."""
@@ -129,8 +129,8 @@ class Lane:
         if self._closed:
             self._port.abandon(chunk)
             return
-        if chunk.topic in self._inputs.followers:
-            chunk.needs = {topic: self._port.read_to(topic, self.partition) for topic in self._inputs.openers}
+        if chunk.topic in self._inputs.openers:
+            chunk.needs = {}
         elif chunk.topic == self._inputs.ticks:
             chunk.needs = _needs(chunk.records, self._inputs)
         waiting = self._waiting[chunk.topic]
@@ -143,16 +143,17 @@ class Lane:
     async def run(self) -> None:
         """Apply chunks until `close`; an error here ends the process (the caller sees to it)."""
         while not self._closed:
-            chunk = self._next()
-            if chunk is None:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
+            self._arrived.clear()
             self._idle.clear()
             try:
-                await self._apply(chunk)
+                await self._ask_ends()
+                chunk = self._next()
+                if chunk is not None:
+                    await self._apply(chunk)
             finally:
                 self._idle.set()
+            if chunk is None:
+                await self._arrived.wait()
 
     async def close(self) -> None:
         """Finish the chunk under way, abandon those that wait."""
@@ -162,6 +163,17 @@ class Lane:
         for waiting in self._waiting.values():
             while waiting:
                 self._port.abandon(waiting.popleft())
+
+    async def _ask_ends(self) -> None:
+        """Ask the broker how far openers reach, for followers that have arrived: a command is never before its report.
+
+        What the last fetch saw would not do: an input that is paused or buffered has moved on since.
+        """
+        new = [chunk for topic in self._inputs.followers for chunk in self._waiting[topic] if chunk.needs is None]
+        if new:
+            ends = await self._port.ends(self.partition, self._inputs.openers)
+            for chunk in new:
+                chunk.needs = ends
 
     def _next(self) -> Chunk | None:
         """Return the first chunk that may be applied now: openers, then followers, then ticks."""
@@ -176,6 +188,8 @@ class Lane:
         return None
 
     def _is_ready(self, chunk: Chunk) -> bool:
+        if chunk.needs is None:
+            return False
         return all(self._read[topic] >= end for topic, end in chunk.needs.items() if topic not in self.stopped)
 
     async def _apply(self, chunk: Chunk) -> None:
@@ -186,19 +200,25 @@ class Lane:
         start, end = self._applied.get(topic, 0), records[-1].offset + 1
         fresh = records if records[0].offset >= start else [r for r in records if r.offset >= start]
         outputs, reached = self._step(topic, fresh)
-        settled = self._program.settle()
-        if not await self._port.may_write(chunk):
+        self._applied[topic] = max(start, end if reached is None else reached)
+        if not await self._carry_out(chunk, outputs, self._program.settle()):
             self._closed = True  # its state is ahead of what is written: nothing more may come of this lane
             self._port.abandon(chunk)
-            return
-        self._applied[topic] = max(start, end if reached is None else reached)
-        await self._port.send(self.partition, [*outputs, *settled.outputs])
-        await self._port.save(self.partition, settled.changes, self._applied)
-        if reached is not None:
+        elif reached is not None:
             self._waiting[topic].appendleft(chunk)  # not acknowledged: the next worker reads on from `reached`
-            return
-        self._read[topic] = max(self._read[topic], end)
-        self._port.acknowledge(chunk)
+        else:
+            self._read[topic] = max(self._read[topic], end)
+            self._port.acknowledge(chunk)
+
+    async def _carry_out(self, chunk: Chunk, outputs: Sequence[Output], settled: Settled) -> bool:
+        """Write outputs, then state; tell whether all of it was still ours to write."""
+        if not await self._port.may_write(chunk):
+            return False
+        await self._port.send(self.partition, [*outputs, *settled.outputs])
+        if not await self._port.may_write(chunk):
+            return False
+        await self._port.save(self.partition, settled.changes, self._applied)
+        return True
 
     def _step(self, topic: str, records: Sequence[Record]) -> tuple[list[Output], int | None]:
         """Apply *records*; return what they cause and, when too many were bad, the offset to go on from some day."""
@@ -239,7 +259,7 @@ class Lane:
         if error.reason == _INTERNAL:
             log.error("record_failed", **asdict(origin), exc_info=error.__cause__)
         headers = dead_letter_headers(origin, error, process="worker", value=record.value)
-        return Output(DEAD_LETTERS.name, record.key, record.value, headers)
+        return Output(DEAD_LETTERS.name, record.key, letter_value(record.value), headers)
 
 
 def _as_record_error(error: Exception) -> RecordError:

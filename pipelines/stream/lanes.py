@@ -72,7 +72,6 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._clocks: dict[int, BrokerClock] = {}
-        self._ends: dict[TP, int] = {}
         self._recovered = False
 
     @property
@@ -99,12 +98,12 @@ class Lanes:
         tps = [TP(topic, p) for p in whole for topic in self._inputs.all]
         if not tps:
             return
-        self._ends = dict(await self._app.consumer.highwaters(*tps))
+        ends = await self._app.consumer.highwaters(*tps)
         earliest = await self._app.consumer.earliest_offsets(*tps)
         starts = {tp: expected.get(tp, earliest.get(tp) or 0) for tp in tps}
         for p in whole:
             lane = Lane(p, self._make_program(p), self._inputs, self, {t: starts[TP(t, p)] for t in self._inputs.all})
-            lane.load(self._restored[p], {t: self._ends[TP(t, p)] for t in self._inputs.all})
+            lane.load(self._restored[p], {t: ends[TP(t, p)] for t in self._inputs.all})
             self._lanes[p], self._clocks[p] = lane, BrokerClock()
             self._tasks[p] = asyncio.create_task(_or_die(lane.run()), name=f"lane-{p}")
         self._forget()
@@ -174,8 +173,7 @@ class Lanes:
         clock = self._clocks[p]
         at = clock.read(monotonic_s())  # before the ends: whatever was appended by then is within them
         timed = [topic for topic in self._inputs.timed if topic not in self._lanes[p].stopped]
-        ends = await self._app.consumer.highwaters(*(TP(topic, p) for topic in timed))
-        value = codec.encode(Tick(at=at, ends={tp.topic: end for tp, end in ends.items()}))
+        value = codec.encode(Tick(at=at, ends=await self.ends(p, timed)))
         headers = codec.headers(CLOCK_TICKS, f"tick/{p}/{at.isoformat() if at else 'first'}", at or utc_now(), "worker")
         [sent] = await self._batches(p, CLOCK_TICKS.name, [Output(CLOCK_TICKS.name, None, value, headers)])
         metadata = await sent
@@ -226,10 +224,10 @@ class Lanes:
         """Forget the chunk uncommitted: it will be delivered again."""
         self._app.consumer.abandon(chunk.handle.message)
 
-    def read_to(self, topic: str, partition: int) -> int:
-        """Return the end offset of an input as last heard of."""
-        tp = TP(topic, partition)
-        return max(self._ends.get(tp, 0), self._app.consumer.highwater(tp) or 0)
+    async def ends(self, partition: int, topics: Iterable[str]) -> dict[str, int]:
+        """Return where *topics* end now."""
+        found = await self._app.consumer.highwaters(*(TP(topic, partition) for topic in topics))
+        return {tp.topic: end for tp, end in found.items()}
 
     def set_flow(self, topic: str, partition: int, *, paused: bool) -> None:
         """Stop or resume fetching one input."""

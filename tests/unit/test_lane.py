@@ -1,7 +1,7 @@
 """The lane's order: of inputs, of effects, of time."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +51,7 @@ class Script:
 
     def __init__(self) -> None:
         self.story: list[str] = []
-        self.ends: dict[str, int] = {}
+        self.known_ends: dict[str, int] = {}
         self.current = self.is_member = True
         self.bad: set[int] = set()
 
@@ -92,8 +92,9 @@ class Script:
     def abandon(self, chunk: Chunk) -> None:
         self.story.append(f"abandoned {chunk.topic}")
 
-    def read_to(self, topic: str, partition: int) -> int:
-        return self.ends.get(topic, 0)
+    async def ends(self, partition: int, topics: Iterable[str]) -> dict[str, int]:
+        await asyncio.sleep(0)
+        return {topic: self.known_ends.get(topic, 0) for topic in topics}
 
     def set_flow(self, topic: str, partition: int, *, paused: bool) -> None:
         self.story.append(f"{'paused' if paused else 'resumed'} {topic}")
@@ -122,7 +123,7 @@ async def test_effects_come_in_one_order() -> None:
 async def test_a_command_waits_for_reports_that_were_there_before_it() -> None:
     """A command chunk is applied only when reports are read as far as they reached when it arrived."""
     script = Script()
-    script.ends = {"reports": 2}
+    script.known_ends = {"reports": 2}
 
     story = await story_of(script, chunk("commands", 0), chunk("reports", 0, 1))
 
@@ -224,7 +225,7 @@ def test_an_input_made_anew_is_noticed() -> None:
 async def test_too_many_waiting_chunks_pause_their_input() -> None:
     """A lane that cannot go on stops the fetching of that input, and lets it go on when the queue has drained."""
     script = Script()
-    script.ends = {"reports": 1}
+    script.known_ends = {"reports": 1}
     waiting = [chunk("commands", n) for n in range(PAUSE_AT)]
 
     story = await story_of(script, *waiting, chunk("reports", 0))

@@ -1,0 +1,75 @@
+"""What a worker does with records that nobody could have meant: too large, or too many."""
+
+import os
+
+import pytest
+from confluent_kafka import Producer
+
+from infra.clock import utc_now
+from infra.kafka import group_lag, headers, read_to_end
+from infra.local.summary import time_reached
+from pipelines.app import APP_ID
+from pipelines.stream.limits import MOST
+from schemas import codec
+from schemas.topics import CASES, DEAD_LETTERS, REPORTS
+from tests.builders import GRID, a_report
+from tests.conftest import eventually, process
+from tests.district import District
+
+
+@pytest.fixture(scope="module")
+def raw(district: District) -> Producer:
+    """A producer with no mercy."""
+    return Producer({"bootstrap.servers": district.settings.kafka, "message.max.bytes": 64 << 20})
+
+
+def send(raw: Producer, value: bytes, count: int = 1) -> None:
+    for _ in range(count):
+        raw.produce(REPORTS.name, key=GRID.encode(), value=value, partition=codec.partition_of(GRID, 4))
+    assert raw.flush(10) == 0
+
+
+def letters(district: District) -> list[dict[str, str | None]]:
+    return [
+        {"size": codec.header(headers(message), "size_bytes"), "held": str(len(message.value() or b""))}
+        for message in read_to_end(district.settings, DEAD_LETTERS)
+    ]
+
+
+def test_a_record_as_large_as_a_topic_takes_is_a_letter(district: District, raw: Producer) -> None:
+    """The largest batch of noise is kept whole; of what only compression lets in, size and hash are."""
+    noise, air = os.urandom(1_040_000), 20 << 20
+    send(raw, noise)
+    compressing = Producer(
+        {"bootstrap.servers": district.settings.kafka, "message.max.bytes": 64 << 20, "compression.type": "zstd"}
+    )
+    send(compressing, bytes(air))
+
+    with process("pipelines", district.settings, log=district.settings.data_dir / "worker.log") as worker:
+        eventually(lambda: worker.poll() is not None or len(letters(district)) == 2, within_s=60, what="two letters")
+
+    assert letters(district) == [
+        {"size": str(len(noise)), "held": str(len(noise))},
+        {"size": str(air), "held": "0"},
+    ]
+
+
+def test_a_bad_deploy_stops_its_input_and_drains_nothing(district: District, raw: Producer) -> None:
+    """After too many letters the partition's reports stand still; other grids and time itself go on."""
+    before = len(letters(district))
+    send(raw, b"{", 300)
+    elsewhere = next(g for g in ("610117001001002", "610117001001003", "610117001001004") if _differs(g))
+
+    with process("pipelines", district.settings, log=district.settings.data_dir / "worker.log"):
+        eventually(lambda: len(letters(district)) > before + MOST, within_s=60, what="the limit is reached")
+        began = utc_now()
+        district.report(a_report("elsewhere", grid_id=elsewhere))
+        eventually(lambda: [c for c in district.values(CASES) if c.grid_id == elsewhere], within_s=20, what="a case")
+        eventually(lambda: min(time_reached(district.settings).values()) > began, within_s=20, what="time goes on")
+
+    assert len(letters(district)) == before + MOST + 1
+    assert group_lag(district.settings, APP_ID)[REPORTS.name] >= 300 - MOST
+
+
+def _differs(grid: str) -> bool:
+    return codec.partition_of(grid, 4) != codec.partition_of(GRID, 4)
