@@ -105,6 +105,7 @@ class Registry:
         self.district, self.cameras = district, {camera.id: camera for camera in cameras.cameras}
         self.grids = {grid.id: grid for grid in district.grids}
         self.people = {person.id: person for person in district.people}
+        self._served: dict[tuple[str, Role], list[Person]] = {}
         self.places = {place.id: place for place in [district.district, *district.streets, *district.villages]}
         problems = list(_problems(district, cameras))
         if problems:
@@ -120,7 +121,11 @@ class Registry:
 
     def people_for(self, grid_id: str, role: Role) -> list[Person]:
         """Return who serves *grid_id* in *role*: their area's code is a prefix of the grid's."""
-        return [p for p in self.district.people if p.role is role and grid_id.startswith(p.area)]
+        found = self._served.get((grid_id, role))
+        if found is None:
+            people = [p for p in self.district.people if p.role is role and grid_id.startswith(p.area)]
+            found = self._served[grid_id, role] = people
+        return found
 
     def serves(self, person_id: str, grid_id: str) -> bool:
         """Tell whether the person is on the roster for an area that holds *grid_id*."""

@@ -28,7 +28,7 @@ class Cleanup(StrEnum):
     COMPACT = "compact"
 
 
-class Topic(Struct, frozen=True, kw_only=True):
+class Topic(Struct, frozen=True, kw_only=True, eq=False):
     """One topic of the contract."""
 
     name: str

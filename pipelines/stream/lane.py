@@ -33,6 +33,7 @@ from schemas.errors import RecordError, SetupError
 from schemas.topics import CLOCK_TICKS, DEAD_LETTERS
 
 _INTERNAL = "internal_error"
+_LEASE_POLL_S = 0.1
 PAUSE_AT, RESUME_AT = 4, 1  # chunks waiting in one input; the consumer stops fetching between
 
 log = logger()
@@ -59,8 +60,9 @@ class LanePort(Protocol):
     def is_current(self, chunk: Chunk) -> bool:
         """Tell whether the chunk was delivered in the consumer's present generation."""
 
-    async def may_write(self, chunk: Chunk) -> bool:
-        """Tell whether the chunk's effects are still ours to write; waits while that is unsure."""
+    @property
+    def holds_lease(self) -> bool:
+        """Tell whether the group surely still counts on this worker."""
 
     def acknowledge(self, chunk: Chunk) -> None:
         """Let the chunk's offsets be committed."""
@@ -212,13 +214,24 @@ class Lane:
 
     async def _carry_out(self, chunk: Chunk, outputs: Sequence[Output], settled: Settled) -> bool:
         """Write outputs, then state; tell whether all of it was still ours to write."""
-        if not await self._port.may_write(chunk):
+        if not await self._may_write(chunk):
             return False
         await self._port.send(self.partition, [*outputs, *settled.outputs])
-        if not await self._port.may_write(chunk):
+        if not await self._may_write(chunk):
             return False
         await self._port.save(self.partition, settled.changes, self._applied)
         return True
+
+    async def _may_write(self, chunk: Chunk) -> bool:
+        """Tell whether the chunk's effects are still ours to write; waits while nobody can know.
+
+        Not while closing: no heartbeat is answered until the partitions are given up.
+        """
+        while not self._port.holds_lease:
+            if self._closed or not self._port.is_current(chunk):
+                return False
+            await asyncio.sleep(_LEASE_POLL_S)
+        return self._port.is_current(chunk)
 
     def _step(self, topic: str, records: Sequence[Record]) -> tuple[list[Output], int | None]:
         """Apply *records*; return what they cause and, when too many were bad, the offset to go on from some day."""

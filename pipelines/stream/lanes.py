@@ -28,7 +28,6 @@ from schemas.topics import CLOCK_TICKS
 # A record's append time is set a moment before it can be read; ticks stay this far behind.
 TICK_MARGIN = timedelta(milliseconds=50)
 COMMITS_STILL_S = 30.0
-LEASE_POLL_S = 0.1
 
 log = logger()
 
@@ -151,7 +150,7 @@ class Lanes:
 
     async def tick(self) -> None:
         """Append one tick to `clock.ticks` of every open partition, and see that commits move."""
-        if not self._app.consumer.holds_lease:
+        if not self.holds_lease:
             return
         self._check_commits(monotonic_s())
         await asyncio.gather(*(self._tick(p) for p in self.open_partitions))
@@ -210,11 +209,10 @@ class Lanes:
         """Tell whether the chunk was delivered in the consumer's present generation."""
         return bool(chunk.handle.message.generation_id == self._app.consumer_generation_id)
 
-    async def may_write(self, chunk: Chunk) -> bool:
-        """Tell whether the chunk's effects are still ours to write; waits while the lease is out."""
-        while self.is_current(chunk) and not self._app.consumer.holds_lease:  # noqa: ASYNC110 - set by another thread
-            await asyncio.sleep(LEASE_POLL_S)
-        return self.is_current(chunk)
+    @property
+    def holds_lease(self) -> bool:
+        """Tell whether the group surely still counts on this worker."""
+        return bool(self._app.consumer.holds_lease)
 
     def acknowledge(self, chunk: Chunk) -> None:
         """Let the chunk's offsets be committed."""

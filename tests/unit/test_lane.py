@@ -82,8 +82,8 @@ class Script:
     def is_current(self, chunk: Chunk) -> bool:
         return self.current
 
-    async def may_write(self, chunk: Chunk) -> bool:
-        await asyncio.sleep(0)
+    @property
+    def holds_lease(self) -> bool:
         return self.is_member
 
     def acknowledge(self, chunk: Chunk) -> None:
