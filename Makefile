@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.synced
 UV     := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 .DEFAULT_GOAL := help
-.PHONY: help setup up check test lock clips
+.PHONY: help setup up check test bench lock clips
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -36,6 +36,9 @@ test: setup chromium ## every test, against the real broker, warehouse, cameras 
 chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk; } \
 	  || { echo "the page's tests need Chromium: sudo apt-get install chromium fonts-noto-cjk"; exit 1; }
+
+bench: setup ## every benchmark, written into docs/performance.md
+	@for name in grids; do $(BIN)/gridwatch bench $$name --json --write || exit 1; done
 
 lock: $(BIN)/uv ## write requirements.txt and the jar list again from pyproject.toml and jgo.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev pyproject.toml -o requirements.txt --custom-compile-command "make lock"

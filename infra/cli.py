@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import cyclopts
@@ -325,6 +327,21 @@ def doctor(*, json: Json = False) -> None:
     found = checks.examine(Settings())
     _print([msgspec.to_builtins(check) for check in found], as_json=json)
     sys.exit(0 if all(check.ok for check in found) else 1)
+
+
+@app.command
+def bench(name: str, *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+    """Run one benchmark of this checkout; exit 1 when a result is not the oracle's.
+
+    Args:
+        name: grids, cases, timers, recovery or alerts.
+        arguments: --json, --write, --size N, --rounds N.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "tests" / "bench").is_dir():
+        raise SetupError("bench", "needs a checkout: the benchmarks are no part of the installed package")
+    command = [sys.executable, "-m", "tests.bench", name, *arguments]
+    sys.exit(subprocess.run(command, cwd=checkout, check=False).returncode)
 
 
 def _process(name: str) -> None:

@@ -1,0 +1,42 @@
+"""`python -m tests.bench NAME`: run one bench; exit 1 when a result is not the oracle's."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from tests.bench import grids
+from tests.bench.report import Report, note, write
+from tests.bench.stage import Stage, stage
+
+BENCHES: dict[str, Callable[[Stage, argparse.Namespace], Report]] = {
+    "grids": lambda on, asked: grids.bench(on, events=asked.size or 1_000_000, rounds=asked.rounds),
+}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="gridwatch bench", description=__doc__)
+    parser.add_argument("name", choices=BENCHES)
+    parser.add_argument("--size", type=int, help="events, keys or cases; by default two minutes' worth")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant; the median counts")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--write", action="store_true", help="write table and plot into docs/performance.md")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so broker and contenders end with us
+    with stage() as on:
+        report = BENCHES[asked.name](on, asked)
+    if asked.write:
+        write(report)
+    found = msgspec.to_builtins(report)
+    sys.stdout.write((json.dumps(found) if asked.json else json.dumps(found, indent=2)) + "\n")
+    if not report.exact:
+        note("not exact: the figures are void")
+    sys.exit(0 if report.exact else 1)
+
+
+if __name__ == "__main__":
+    main()
