@@ -1,6 +1,7 @@
 """The service catalogue and the SLA policy: data, checked on load, addressed by content."""
 
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -91,7 +92,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class Policy(Struct, frozen=True, kw_only=True, dict=True):
     """Catalogue and SLA policy as one value: what travels on `reference` and what cases are opened under."""
 
     file: PolicyFile
@@ -100,8 +101,11 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     def sla(self, item_code: str) -> SlaClass:
         """Return the SLA class of a known item."""
-        name = self.items[item_code].sla
-        return next(c for c in self.file.classes if c.name == name)
+        return self._classes[self.items[item_code].sla]
+
+    @cached_property
+    def _classes(self) -> dict[str, SlaClass]:
+        return {found.name: found for found in self.file.classes}
 
 
 def policy_hash(policy: Policy) -> str:

@@ -1,6 +1,7 @@
 """The rules of one partition: decode, call the pure core, collect what must be written.
 
-State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched camera.
+State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched camera,
+`<grid id>/gone` for what is remembered of cases that were archived long ago.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,13 +16,13 @@ from msgspec.structs import replace
 from pipelines.domain import cases, silence
 from pipelines.domain.alerts import camera_alert, sla_alerts
 from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
-from pipelines.domain.grids import grid_state
+from pipelines.domain.grids import Gone, Tally
 from pipelines.domain.silence import Watched
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from schemas import codec, topics
 from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraEventKind, CameraTelemetry, Phase
-from schemas.cases import Case, Command, CommandResult, Verdict
+from schemas.cases import Case, Command, CommandResult, Stage, Verdict
 from schemas.errors import RecordError
 from schemas.grid import Registry
 from schemas.policy import Policy
@@ -34,6 +35,7 @@ INPUTS = Inputs(
     ticks=topics.CLOCK_TICKS.name,
 )
 _REMEMBERED_COMMANDS = 16  # per case: a phone that retries is answered as before
+_ARCHIVED_KEPT = timedelta(days=30)
 _CAMERA_SAVED_EVERY = timedelta(seconds=5)  # below the silence limit, so a restart sees no false silence
 
 
@@ -44,6 +46,9 @@ class CaseState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str | None = None  # of the report that opened it
     commands_read: int = 0  # fence: `case.commands` is applied up to here
     accepted: tuple[str, ...] = ()  # ids of the last accepted commands
+
+
+decode_state = msgspec.json.Decoder(CaseState).decode
 
 
 class CaseProgram:
@@ -65,11 +70,12 @@ class CaseProgram:
         self._registry, self._policies, self._policy_id = registry, policies, policy_id
         self._grids = [g for g in registry.grids if codec.partition_of(g, partitions) == partition]
         self._cases: dict[str, CaseState] = {}
-        self._by_grid: dict[str, set[str]] = {grid: set() for grid in self._grids}
-        self._due: list[tuple[datetime, str]] = []  # an index of deadlines kept in the cases
+        self._tallies = {grid: Tally(grid) for grid in self._grids}
+        self._due: list[tuple[datetime, str]] = []  # an index of instants at which something may happen to a case
         self._watched: dict[str, Watched] = {}
         self._saved_at: dict[str, datetime] = {}
         self._changed_cases: set[str] = set()
+        self._gone_cases: list[Case] = []
         self._changed_cameras: set[str] = set()
         self._changed_grids: set[str] = set(self._grids)
         self._now: datetime | None = None
@@ -86,12 +92,22 @@ class CaseProgram:
     def load(self, state: Mapping[bytes, bytes]) -> None:
         """Start from recovered state."""
         for key, value in state.items():
+            if key.endswith(b"/gone"):
+                gone = msgspec.json.decode(value, type=Gone)
+                self._tallies[gone.grid_id].gone = gone
+        for key, value in state.items():
             if b"/camera/" in key:
                 watched = msgspec.json.decode(value, type=Watched)
                 self._watched[watched.camera_id] = watched
-            else:
-                self._keep(msgspec.json.decode(value, type=CaseState))
+            elif not key.endswith(b"/gone"):
+                self._load_case(decode_state(value))
         self._changed_cases.clear()
+
+    def _load_case(self, state: CaseState) -> None:
+        if self._tallies[state.case.grid_id].gone.counts(state.case):
+            self._gone_cases.append(state.case)  # its key was to be deleted next
+        else:
+            self._keep(state)
 
     def take(self, topic: str, record: Record) -> list[Output]:
         """Apply one record of *topic* and return what it causes.
@@ -110,7 +126,11 @@ class CaseProgram:
         while self._due and self._due[0][0] <= at:
             _, case_id = heappop(self._due)
             state = self._cases.get(case_id)
-            if state is not None:  # an index entry whose deadline has moved fires nothing
+            if state is None:
+                continue
+            if state.case.stage is Stage.ARCHIVED and state.case.updated_at + _ARCHIVED_KEPT <= at:
+                self._forget(state.case)
+            else:  # an index entry whose deadline has moved fires nothing
                 outputs += self._advance(state, cases.fire(state.case, at, self._policy_of(state.case)))
         for watched in list(self._watched.values()):
             outputs += self._watch(*silence.listen(watched, at, self._silent_after))
@@ -127,6 +147,12 @@ class CaseProgram:
             changes.append(Change(case_id.encode(), codec.encode(state), state.case.version + state.commands_read))
             case_id_version = f"{case_id}/{state.case.version}"
             outputs.append(_output(topics.CASES, case_id, case_id_version, state.case.updated_at, state.case))
+        for case in self._gone_cases:
+            gone = self._tallies[case.grid_id].gone
+            changes += [
+                Change(f"{case.grid_id}/gone".encode(), codec.encode(gone), gone.cases),
+                Change(case.case_id.encode(), None),
+            ]
         for camera_id in sorted(self._changed_cameras):
             watched = self._watched[camera_id]
             heard_ms = int(watched.heard_at.timestamp() * 1000)
@@ -134,6 +160,7 @@ class CaseProgram:
         for grid_id in self._grid_due:
             outputs.append(self._grid_output(grid_id))
         self._changed_cases.clear()
+        self._gone_cases.clear()
         self._changed_cameras.clear()
         self._grid_due = []
         return Settled(outputs, changes)
@@ -236,13 +263,21 @@ class CaseProgram:
         return [*ledger, *(_alert_output(alert) for alert in alerts)]
 
     def _keep(self, state: CaseState) -> None:
-        case = state.case
+        case, known = state.case, self._cases.get(state.case.case_id)
         self._cases[case.case_id] = state
-        self._by_grid[case.grid_id].add(case.case_id)
+        self._tallies[case.grid_id].change(known.case if known else None, case)
         self._changed_cases.add(case.case_id)
         self._changed_grids.add(case.grid_id)
-        if case.timer is not None and case.timer.next_at is not None:
+        if case.stage is Stage.ARCHIVED:
+            heappush(self._due, (case.updated_at + _ARCHIVED_KEPT, case.case_id))
+        elif case.timer is not None and case.timer.next_at is not None:
             heappush(self._due, (case.timer.next_at, case.case_id))
+
+    def _forget(self, case: Case) -> None:
+        """Let a case go that was archived long ago; the ledger and the warehouse keep it."""
+        del self._cases[case.case_id]
+        self._tallies[case.grid_id].forget(case)
+        self._gone_cases.append(case)
 
     def _watch(self, watched: Watched, alerts: Iterable[Alert]) -> list[Output]:
         known = self._watched.get(watched.camera_id)
@@ -259,13 +294,8 @@ class CaseProgram:
     def _grid_output(self, grid_id: str) -> Output:
         cameras = self._registry.cameras_of.get(grid_id, [])
         now = self._now or datetime.fromtimestamp(0, UTC)
-        state = grid_state(
-            grid_id,
-            (self._cases[case_id].case for case_id in self._by_grid[grid_id]),
-            (self._watched[camera.id] for camera in cameras if camera.id in self._watched),
-            cameras=len(cameras),
-            as_of=now,
-        )
+        watched = (self._watched[camera.id] for camera in cameras if camera.id in self._watched)
+        state = self._tallies[grid_id].state(watched, cameras=len(cameras), as_of=now)
         return _output(topics.GRID_STATE, grid_id, f"{grid_id}/{now.isoformat()}", now, state)
 
     # -- checks -------------------------------------------------------------------------------
@@ -273,7 +303,7 @@ class CaseProgram:
     def _check_grid(self, grid_id: str) -> None:
         if grid_id not in self._registry.grids:
             raise RecordError("unknown_grid", f"no grid {grid_id} in the registry", "grid_id")
-        if grid_id not in self._by_grid:
+        if grid_id not in self._tallies:
             raise RecordError(
                 "wrong_partition", f"grid {grid_id} does not belong to partition {self._partition}", "key"
             )

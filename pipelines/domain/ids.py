@@ -1,17 +1,19 @@
 """Derived ids. Nothing here is random: a replay makes the same ids from the same records."""
 
-from base64 import b32encode
 from hashlib import sha256
+from itertools import product
 
 from schemas.cases import Timer
 
 _CASE_DIGITS = 10  # 50 bits: a grid would need millions of cases before two collide
+# Two base-32 digits at a time (RFC 4648, lower case): the standard library's encoder took a quarter of opening a case.
+_PAIRS = ["".join(pair) for pair in product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)]
 
 
 def case_id(grid_id: str, origin_id: str) -> str:
     """Return the id of the case that the record *origin_id* opens; the intake can say it at once."""
-    digest = b32encode(sha256(origin_id.encode()).digest()).decode().lower()
-    return f"{grid_id}-{digest[:_CASE_DIGITS]}"
+    bits = int.from_bytes(sha256(origin_id.encode()).digest()[:7]) >> 6
+    return f"{grid_id}-{''.join([_PAIRS[bits >> shift & 1023] for shift in (40, 30, 20, 10, 0)])}"
 
 
 def ledger_id(cause_id: str, case: str, number: int) -> str:
