@@ -1,9 +1,11 @@
 """Dead letters: the record's bytes unchanged on one restricted topic, origin and reason in headers."""
 
 import traceback
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
+from typing import Final
 
 from msgspec import Struct
 
@@ -12,6 +14,9 @@ from schemas.errors import RecordError
 from schemas.topics import DEAD_LETTERS
 
 Headers = list[tuple[str, bytes]]
+INTERNAL: Final = "internal_error"
+WINDOW: Final = 1000
+MOST: Final = 50
 _MAX_HEADER = 2000
 _MAX_VALUE = 8 << 20  # compression lets records into topics that are many times what a batch may hold
 
@@ -47,7 +52,7 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
     The id is derived from the origin, so a repeat after a crash, or by another process, is the same letter.
     """
     cause = error.__cause__
-    trace = "".join(traceback.format_exception(cause)) if error.reason == "internal_error" and cause else ""
+    trace = "".join(traceback.format_exception(cause)) if error.reason == INTERNAL and cause else ""
     fields = {
         "ce_id": f"dead/{origin.place}",
         "ce_type": DEAD_LETTERS.ce_type,
@@ -66,9 +71,12 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
     return [(name, text.encode()) for name, text in fields.items() if text]
 
 
-def letter_value(value: bytes | None) -> bytes | None:
-    """Return what a letter holds of a record: its bytes, or nothing when they would not fit into any topic."""
-    return value if value is None or len(value) <= _MAX_VALUE else None
+def dead_letter(
+    origin: Origin, error: RecordError, *, process: str, value: bytes | None
+) -> tuple[bytes | None, Headers]:
+    """Return a dead letter's value, the original's unless no topic can hold it, and its headers."""
+    kept = value if value is None or len(value) <= _MAX_VALUE else None
+    return kept, dead_letter_headers(origin, error, process=process, value=value)
 
 
 def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: datetime) -> Letter | None:
@@ -87,3 +95,30 @@ def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: dateti
         size_bytes=int(size) if size.isascii() and size.isdigit() else 0,
         sha256=found.get("sha256", ""),
     )
+
+
+def as_record_error(error: Exception) -> RecordError:
+    """Return the reason in a dead letter's words; an error that the rules did not foresee is ours."""
+    if isinstance(error, RecordError):
+        return error
+    internal = RecordError(INTERNAL, f"{type(error).__name__}: {error}")
+    internal.__cause__ = error
+    return internal
+
+
+class DeadLetterLimit:
+    """Counts the records of one input partition that could not be applied."""
+
+    def __init__(self) -> None:
+        self._bad: deque[int] = deque()
+
+    def is_exceeded_by(self, offset: int) -> bool:
+        """Take one more bad record, at *offset*; tell whether the input must be stopped.
+
+        That is when more than 50 of the last 1,000 records were bad, 5 %: one bad producer
+        among many is borne, a worker that understands nothing is not.
+        """
+        self._bad.append(offset)
+        while self._bad[0] <= offset - WINDOW:
+            self._bad.popleft()
+        return len(self._bad) > MOST

@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.warehouse.domain import rows
 from consumers.warehouse.domain.rows import Record, Reject
 from infra.clickhouse import Role, connect, fault
-from infra.deadletters import Origin, dead_letter_headers, letter_value
+from infra.deadletters import Origin, dead_letter
 from infra.kafka import Producer
 from infra.logs import logger
 from infra.settings import Settings
@@ -61,8 +61,7 @@ class Store:
         for record, error in rejects:
             logger().warning("dead_letter", topic=record.topic.name, offset=record.offset, reason=error.reason)
             origin = Origin(topic=record.topic.name, partition=record.partition, offset=record.offset)
-            headers = dead_letter_headers(origin, error, process="sink", value=record.value)
-            value = letter_value(record.value)
+            value, headers = dead_letter(origin, error, process="sink", value=record.value)
             sent.append(self._producer.send_raw(DEAD_LETTERS.name, key=record.key, value=value, headers=headers))
         for done in sent:
             done.result(_ACK_S)

@@ -13,9 +13,9 @@ from faust.types import TP
 from infra.logs import logger
 from infra.settings import Settings
 from pipelines.stream.chunks import ChunkSchema, ChunkTransport, ResumeOnce
-from pipelines.stream.lanes import Lanes
+from pipelines.stream.lanes import Lanes, or_die
 from pipelines.stream.program import Inputs, Program
-from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
+from schemas.errors import EXIT_CRASH, SetupError
 
 FAUST_VERSION = "0.15.3"  # what `chunks` overrides; another version needs its overrides read again
 TICK_INTERVAL_S = 1.0
@@ -48,11 +48,7 @@ class StreamApp(faust.App):
 
     async def on_seeked(self, expected: Mapping[TP, int]) -> None:
         """Open lanes once state is recovered and inputs are sought to their committed offsets."""
-        try:
-            await self.lanes.open(expected)
-        except SetupError as error:
-            log.critical("worker_cannot_run", reason=str(error))
-            os._exit(EXIT_SETUP)
+        await or_die(self.lanes.open(expected))
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Close the lanes before Faust waits for unacked messages: chunks that wait for others never end."""
@@ -66,11 +62,7 @@ class StreamApp(faust.App):
 
 
 def create_stream_app(
-    app_id: str,
-    settings: Settings,
-    *,
-    inputs: Inputs,
-    make_program: Callable[[int], Program],
+    app_id: str, settings: Settings, *, inputs: Inputs, make_program: Callable[[int], Program]
 ) -> StreamApp:
     """Return an app that runs *make_program(p)* in one lane a partition; connects to nothing yet.
 
@@ -84,9 +76,7 @@ def create_stream_app(
         SetupError: another Faust is installed than the one whose insides are overridden.
     """
     if faust.__version__ != FAUST_VERSION:
-        raise SetupError(
-            "faust-streaming", f"is {faust.__version__}; the engine overrides the insides of {FAUST_VERSION}"
-        )
+        raise SetupError("faust-streaming", f"is {faust.__version__}; we override the insides of {FAUST_VERSION}")
     app = StreamApp(
         app_id,
         broker=f"kafka://{settings.kafka}",
@@ -118,19 +108,12 @@ def create_stream_app(
     app.chunked_topics = frozenset(inputs.all)
     table = app.Table("state", key_type=bytes, value_type=bytes, partitions=settings.partitions)
     app.lanes = Lanes(app, table, inputs, make_program)
-    table.on_recover(_recovered(app.lanes))
+    table.on_recover(app.lanes.recovered)
     for topic in inputs.all:
         _feed(app, topic)
 
     app.timer(TICK_INTERVAL_S, name="ticks")(app.lanes.tick)
     return app
-
-
-def _recovered(lanes: Lanes) -> Callable[[], Any]:
-    async def on_recover() -> None:
-        lanes.recovered()
-
-    return on_recover
 
 
 def _feed(app: StreamApp, topic: str) -> None:
@@ -147,7 +130,6 @@ def run(app: StreamApp) -> NoReturn:
     """Run *app* as this process's worker until SIGTERM."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
-    faust.Worker(
-        app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True
-    ).execute_from_commandline()
+    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.execute_from_commandline()
     raise SystemExit

@@ -5,7 +5,6 @@ events/s against 290,000–400,000 in chunks, measured on Kafka 4.4) and loses r
 around rebalances. Each override says which bug of faust-streaming 0.15.3 it answers.
 """
 
-import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,13 +16,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.queues import FlowControlEvent
 
+from infra.clock import boot_s
+
 _FETCH_WAIT_MS = 100
 _LEASE = 0.6  # of the session timeout
-
-
-def _awake_s() -> float:
-    """Return seconds that go on while the process is frozen or the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
@@ -66,7 +62,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         stock = coordinator._do_heartbeat
 
         async def heartbeat() -> bool:
-            asked_s = _awake_s()
+            asked_s = boot_s()
             is_member: bool = await stock()
             if is_member:
                 consumer.member_at_s = asked_s
@@ -109,11 +105,11 @@ class ChunkConsumer(driver.Consumer):
         A worker that was frozen, or cut off from the coordinator alone, has lost its partitions
         without knowing: until a heartbeat is answered it must not write.
         """
-        return _awake_s() - self.member_at_s < _LEASE * float(self.app.conf.broker_session_timeout)
+        return boot_s() - self.member_at_s < _LEASE * float(self.app.conf.broker_session_timeout)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take what the group has just given us."""
-        self.member_at_s = _awake_s()
+        self.member_at_s = boot_s()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
@@ -208,15 +204,9 @@ class ChunkConsumer(driver.Consumer):
 
         Called on every rebalance and recovery.
         """
-        for tracked in (
-            self._delivered,
-            self._expected,
-            self._acked,
-            self._acked_index,
-            self._refetched,
-            self._dropped,
-        ):
-            tracked.clear()
+        tracked: tuple[Any, ...] = (self._delivered, self._expected, self._acked, self._acked_index)
+        for known in (*tracked, self._refetched, self._dropped):
+            known.clear()
         self._is_seeking = True
         try:
             await super().perform_seek()

@@ -22,9 +22,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from infra.deadletters import Origin, dead_letter_headers, letter_value
+from infra.deadletters import DeadLetterLimit, Origin, as_record_error, dead_letter
 from infra.logs import logger
-from pipelines.stream.limits import DeadLetterLimit
 from pipelines.stream.program import Change, Inputs, Output, Program, Record, Settled
 from pipelines.stream.state import Restored
 from schemas import codec
@@ -32,7 +31,6 @@ from schemas.cases import Tick
 from schemas.errors import RecordError, SetupError
 from schemas.topics import CLOCK_TICKS, DEAD_LETTERS
 
-_INTERNAL = "internal_error"
 _LEASE_POLL_S = 0.1
 PAUSE_AT, RESUME_AT = 4, 1  # chunks waiting in one input; the consumer stops fetching between
 
@@ -120,11 +118,6 @@ class Lane:
     def read(self, topic: str) -> int:
         """Return the offset up to which *topic* is applied and acknowledged."""
         return self._read[topic]
-
-    @property
-    def last_tick(self) -> Tick | None:
-        """Return the last tick that took effect."""
-        return self._last_tick
 
     def put(self, chunk: Chunk) -> None:
         """Hand a chunk over; never waits. Too many waiting chunks pause their input."""
@@ -243,7 +236,7 @@ class Lane:
             try:
                 outputs += take(topic, record)
             except Exception as error:  # noqa: BLE001 - whatever the rules raise, the record is kept
-                outputs.append(self._dead_letter(topic, record, _as_record_error(error)))
+                outputs.append(self._dead_letter(topic, record, error))
                 if self._limits[topic].is_exceeded_by(record.offset):
                     self._stop(topic, record)
                     return outputs, record.offset + 1
@@ -267,21 +260,12 @@ class Lane:
         at = self._last_tick.at if self._last_tick and records else None
         return outputs if at is None else [*outputs, *self._program.tick(at)]
 
-    def _dead_letter(self, topic: str, record: Record, error: RecordError) -> Output:
+    def _dead_letter(self, topic: str, record: Record, error: Exception) -> Output:
         origin = Origin(topic=topic, partition=self.partition, offset=record.offset)
-        if error.reason == _INTERNAL:
-            log.error("record_failed", **asdict(origin), exc_info=error.__cause__)
-        headers = dead_letter_headers(origin, error, process="worker", value=record.value)
-        return Output(DEAD_LETTERS.name, record.key, letter_value(record.value), headers)
-
-
-def _as_record_error(error: Exception) -> RecordError:
-    """Return the reason in a dead letter's words; an error that the rules did not foresee is ours."""
-    if isinstance(error, RecordError):
-        return error
-    internal = RecordError(_INTERNAL, f"{type(error).__name__}: {error}")
-    internal.__cause__ = error
-    return internal
+        if not isinstance(error, RecordError):
+            log.error("record_failed", **asdict(origin), exc_info=error)
+        value, headers = dead_letter(origin, as_record_error(error), process="worker", value=record.value)
+        return Output(DEAD_LETTERS.name, record.key, value, headers)
 
 
 def _needs(records: Sequence[Record], inputs: Inputs) -> Mapping[str, int]:

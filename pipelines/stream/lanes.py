@@ -9,12 +9,12 @@ import gc
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from faust.types import TP
 
-from infra.clock import monotonic_s, utc_now
+from infra.clock import BrokerClock, monotonic_s, utc_now
 from infra.logs import logger
 from pipelines.stream import state
 from pipelines.stream.lane import Chunk, Lane
@@ -25,44 +25,15 @@ from schemas.cases import Tick
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
 from schemas.topics import CLOCK_TICKS
 
-# A record's append time is set a moment before it can be read; ticks stay this far behind.
-TICK_MARGIN = timedelta(milliseconds=50)
 COMMITS_STILL_S = 30.0
 
 log = logger()
 
 
-class BrokerClock:
-    """Estimates one partition leader's clock, never ahead of it: last append time plus what elapsed since."""
-
-    def __init__(self) -> None:
-        self._appended_at: datetime | None = None
-        self._heard_s = 0.0
-        self._latest: datetime | None = None
-
-    def heard(self, appended_at: datetime, now_s: float) -> None:
-        """Take the append time of an acknowledged record; *now_s* is monotonic."""
-        self._appended_at, self._heard_s = appended_at, now_s
-
-    def read(self, now_s: float) -> datetime | None:
-        """Return broker time less the margin, never earlier than before; None before the first record."""
-        if self._appended_at is None:
-            return None
-        estimate = self._appended_at + timedelta(seconds=now_s - self._heard_s) - TICK_MARGIN
-        self._latest = max(estimate, self._latest or estimate)
-        return self._latest
-
-
 class Lanes:
     """All lanes of this worker, and their port to Faust."""
 
-    def __init__(
-        self,
-        app: Any,
-        table: Any,
-        inputs: Inputs,
-        make_program: Callable[[int], Program],
-    ) -> None:
+    def __init__(self, app: Any, table: Any, inputs: Inputs, make_program: Callable[[int], Program]) -> None:
         """Wire lanes to *app*; *table* is the one whose changelog holds their state."""
         self._app, self._table, self._inputs, self._make_program = app, table, inputs, make_program
         self._changelog: str = table.changelog_topic.get_topic_name()
@@ -78,7 +49,7 @@ class Lanes:
         """Return the partitions whose lanes are open."""
         return sorted(self._lanes)
 
-    def recovered(self) -> None:
+    async def recovered(self) -> None:
         """Note that state is complete: the next seek opens the lanes."""
         self._recovered = True
 
@@ -104,7 +75,7 @@ class Lanes:
             lane = Lane(p, self._make_program(p), self._inputs, self, {t: starts[TP(t, p)] for t in self._inputs.all})
             lane.load(self._restored[p], {t: ends[TP(t, p)] for t in self._inputs.all})
             self._lanes[p], self._clocks[p] = lane, BrokerClock()
-            self._tasks[p] = asyncio.create_task(_or_die(lane.run()), name=f"lane-{p}")
+            self._tasks[p] = asyncio.create_task(or_die(lane.run()), name=f"lane-{p}")
         self._forget()
         gc.freeze()  # state lives as long as its lane: no collection need walk through a million cases
         log.info("lanes_open", partitions=whole)
@@ -236,15 +207,15 @@ class Lanes:
             consumer.resume_partitions({tp})
 
 
-async def _or_die(work: Awaitable[None]) -> None:
-    """Run a lane; an error in it ends the process before anything is acked.
+async def or_die(work: Awaitable[None]) -> None:
+    """Await *work*; an error in it ends the process before anything is acked.
 
     Faust would restart the agent and skip the chunk.
     """
     try:
         await work
     except SetupError as error:
-        log.critical("lane_cannot_run", reason=str(error))
+        log.critical("worker_cannot_run", reason=str(error))
         os._exit(EXIT_SETUP)
     except Exception:
         log.exception("lane_died")

@@ -6,10 +6,10 @@ import pytest
 from confluent_kafka import Producer
 
 from infra.clock import utc_now
+from infra.deadletters import MOST
 from infra.kafka import group_lag, headers, read_to_end
 from infra.local.summary import time_reached
 from pipelines.app import APP_ID
-from pipelines.stream.limits import MOST
 from schemas import codec
 from schemas.topics import CASES, DEAD_LETTERS, REPORTS
 from tests.builders import GRID, a_report

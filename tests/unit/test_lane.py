@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from infra.deadletters import MOST
 from pipelines.stream import state
 from pipelines.stream.lane import PAUSE_AT, Chunk, Lane
-from pipelines.stream.limits import MOST
 from pipelines.stream.program import Change, Inputs, Output, Settled
 from pipelines.stream.state import Restored
 from schemas import codec

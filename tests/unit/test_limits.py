@@ -1,6 +1,6 @@
 """When bad records are a bad deploy."""
 
-from pipelines.stream.limits import MOST, WINDOW, DeadLetterLimit
+from infra.deadletters import MOST, WINDOW, DeadLetterLimit
 
 
 def first_stop(offsets: range) -> int | None:
