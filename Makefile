@@ -15,7 +15,7 @@ setup: $(STAMP) ## build .venv with everything, hashes checked (offline the seco
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gridwatch needs Python >= 3.11; say which with: make PYTHON=python3.11 setup")'
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && grep -A 99 '^uv==' requirements.txt | awk 'NR>1 && /^[a-z]/ {exit} {print}' > $(VENV)/uv.txt && $(BIN)/pip install -q --require-hashes -r $(VENV)/uv.txt; }
-	$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.txt
+	$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt
 	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -31,6 +31,11 @@ check: setup ## ruff, mypy --strict, import-linter
 test: setup chromium ## every test, against the real broker, warehouse, cameras and browser
 	$(BIN)/gridwatch fetch
 	$(BIN)/pytest
+
+.PHONY: faults
+faults: setup ## kills, freezes, full disks, and builds with one safeguard switched off (half an hour)
+	$(BIN)/gridwatch fetch
+	$(BIN)/pytest tests/faults -m '' -rP
 
 .PHONY: chromium
 chromium:

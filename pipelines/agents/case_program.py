@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pipelines.domain import cases, silence
 from pipelines.domain.alerts import camera_alert, sla_alerts
 from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
-from pipelines.domain.grids import Gone, Tally
+from pipelines.domain.grids import Counted, Gone, Tally
 from pipelines.domain.silence import Watched
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from schemas import codec, topics
@@ -48,7 +48,14 @@ class CaseState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     accepted: tuple[str, ...] = ()  # ids of the last accepted commands
 
 
+class RecoveredCase(Struct, frozen=True):
+    """What recovery reads of a case's state."""
+
+    case: Counted
+
+
 decode_state = msgspec.json.Decoder(CaseState).decode
+_decode_recovered = msgspec.json.Decoder(RecoveredCase).decode
 
 
 class CaseProgram:
@@ -75,7 +82,8 @@ class CaseProgram:
         self._watched: dict[str, Watched] = {}
         self._saved_at: dict[str, datetime] = {}
         self._changed_cases: set[str] = set()
-        self._gone_cases: list[Case] = []
+        self._gone_cases: list[Case | Counted] = []
+        self._unread: dict[str, bytes] = {}  # recovered cases that nothing has happened to yet
         self._changed_cameras: set[str] = set()
         self._changed_grids: set[str] = set(self._grids)
         self._now: datetime | None = None
@@ -100,14 +108,30 @@ class CaseProgram:
                 watched = msgspec.json.decode(value, type=Watched)
                 self._watched[watched.camera_id] = watched
             elif not key.endswith(b"/gone"):
-                self._load_case(decode_state(value))
-        self._changed_cases.clear()
+                self._load_case(_decode_recovered(value).case, value)
 
-    def _load_case(self, state: CaseState) -> None:
-        if self._tallies[state.case.grid_id].gone.counts(state.case):
-            self._gone_cases.append(state.case)  # its key was to be deleted next
-        else:
-            self._keep(state)
+    def _load_case(self, case: Counted, value: bytes) -> None:
+        tally = self._tallies[case.grid_id]
+        if tally.gone.counts(case):
+            self._gone_cases.append(case)  # its key was to be deleted next
+            return
+        self._unread[case.case_id] = value
+        tally.change(None, case)
+        self._index(case)
+
+    def _case(self, case_id: str) -> CaseState | None:
+        """Return a case's state, read whole when something first happens to it after recovery."""
+        state = self._cases.get(case_id)
+        if state is None and (value := self._unread.pop(case_id, None)) is not None:
+            state = self._cases[case_id] = decode_state(value)
+        return state
+
+    def _index(self, case: Case | Counted) -> None:
+        """Note when time alone may change the case."""
+        if case.stage is Stage.ARCHIVED:
+            heappush(self._due, (case.updated_at + _ARCHIVED_KEPT, case.case_id))
+        elif case.timer is not None and case.timer.next_at is not None:
+            heappush(self._due, (case.timer.next_at, case.case_id))
 
     def take(self, topic: str, record: Record) -> list[Output]:
         """Apply one record of *topic* and return what it causes.
@@ -125,7 +149,7 @@ class CaseProgram:
         outputs: list[Output] = []
         while self._due and self._due[0][0] <= at:
             _, case_id = heappop(self._due)
-            state = self._cases.get(case_id)
+            state = self._case(case_id)
             if state is None:
                 continue
             if state.case.stage is Stage.ARCHIVED and state.case.updated_at + _ARCHIVED_KEPT <= at:
@@ -223,7 +247,7 @@ class CaseProgram:
         self._check_grid(command.case_id[:15])
         cause = Cause(id=command.command_id, at=_appended(record))
         answer = partial(_result, command, record)
-        state = self._cases.get(command.case_id)
+        state = self._case(command.case_id)
         if state is None:
             return [answer(None, Refusal(reason="unknown_case", detail=f"no case {command.case_id}"))]
         if record.offset < state.commands_read:
@@ -246,7 +270,7 @@ class CaseProgram:
     def _open(self, opening: Opening, cause: Cause, *, digest: str | None) -> list[Output]:
         policy = self._policies[self._policy_id]
         outcome = cases.open_case(opening, cause, policy, self._policy_id, self._registry)
-        known = self._cases.get(outcome.case.case_id)
+        known = self._case(outcome.case.case_id)
         if known is None:
             return self._advance(CaseState(case=outcome.case, digest=digest), outcome, is_new=True)
         if known.digest != digest:
@@ -263,15 +287,12 @@ class CaseProgram:
         return [*ledger, *(_alert_output(alert) for alert in alerts)]
 
     def _keep(self, state: CaseState) -> None:
-        case, known = state.case, self._cases.get(state.case.case_id)
+        case, known = state.case, self._case(state.case.case_id)
         self._cases[case.case_id] = state
         self._tallies[case.grid_id].change(known.case if known else None, case)
         self._changed_cases.add(case.case_id)
         self._changed_grids.add(case.grid_id)
-        if case.stage is Stage.ARCHIVED:
-            heappush(self._due, (case.updated_at + _ARCHIVED_KEPT, case.case_id))
-        elif case.timer is not None and case.timer.next_at is not None:
-            heappush(self._due, (case.timer.next_at, case.case_id))
+        self._index(case)
 
     def _forget(self, case: Case) -> None:
         """Let a case go that was archived long ago; the ledger and the warehouse keep it."""

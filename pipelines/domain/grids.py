@@ -12,6 +12,25 @@ from pipelines.domain.silence import Watched
 from schemas.cases import Case, GridState, Stage
 
 
+class Progress(Struct, frozen=True):
+    """What counts of a clock."""
+
+    step: int
+    next_at: datetime | None = None
+
+
+class Counted(Struct, frozen=True):
+    """What counts of a case: the part of it that recovery reads of each, a third of the work of reading it whole."""
+
+    case_id: str
+    grid_id: str
+    stage: Stage
+    opened_at: datetime
+    updated_at: datetime
+    breaches: int = 0
+    timer: Progress | None = None
+
+
 class Gone(Struct, frozen=True, kw_only=True):
     """What is remembered of a grid's cases that have left the state: archived long ago, they still count.
 
@@ -24,7 +43,7 @@ class Gone(Struct, frozen=True, kw_only=True):
     breaches: int = 0
     last: tuple[datetime, str] | None = None  # when it was archived, and its id
 
-    def counts(self, case: Case) -> bool:
+    def counts(self, case: Case | Counted) -> bool:
         """Tell whether *case* is among those counted here."""
         return case.stage is Stage.ARCHIVED and self.last is not None and (case.updated_at, case.case_id) <= self.last
 
@@ -41,7 +60,7 @@ class Tally:
             tuple[datetime, str]
         ] = []  # an index of `_open`; what has been archived since is in it still
 
-    def change(self, before: Case | None, after: Case) -> None:
+    def change(self, before: Case | None, after: Case | Counted) -> None:
         """Count a case as it is now, no longer as it was *before*."""
         if before is not None:
             self._count(before, -1)
@@ -62,10 +81,10 @@ class Tally:
             last=(case.updated_at, case.case_id),
         )
 
-    def _count(self, case: Case, by: int) -> None:
+    def _count(self, case: Case | Counted, by: int) -> None:
         self._stages[case.stage] += by
         self._breaches += by * case.breaches
-        self._overdue += by * sla.is_breached(case)
+        self._overdue += by * (case.timer is not None and case.timer.step > sla.BREACH)
 
     def state(self, watched: Iterable[Watched], *, cameras: int, as_of: datetime) -> GridState:
         """Return the state of the grid."""
