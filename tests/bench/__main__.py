@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench import grids
+from tests.bench import alerts, grids
 from tests.bench.report import Report, note, write
 from tests.bench.stage import Stage, stage
 
 BENCHES: dict[str, Callable[[Stage, argparse.Namespace], Report]] = {
     "grids": lambda on, asked: grids.bench(on, events=asked.size or 1_000_000, rounds=asked.rounds),
+    "alerts": lambda on, asked: alerts.bench(on, rounds=asked.rounds, capacity_events=asked.size or 30_000),
 }
 
 

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from infra.kafka import consumer
 from infra.local.ports import free_port
+from infra.local.supervisor import tail
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import UnavailableError
@@ -173,7 +174,8 @@ def stage() -> Iterator[Stage]:
 
             def ready() -> bool:
                 if child.poll() is not None:
-                    raise UnavailableError("kafka", f"exit code {child.returncode}: {log.read_text()}")
+                    said = tail(settings.data_dir / "kafka" / "broker.log")
+                    raise UnavailableError("kafka", f"exit code {child.returncode}: {log.read_text()}{said}")
                 try:
                     apply_topics(settings, timeout_s=1)
                 except UnavailableError:

@@ -21,6 +21,8 @@ from schemas.topics import CLOCK_TICKS, Topic
 from tests.bench.fold import Cell, add, decode
 from tests.bench.progress import Progress, say
 
+_EMPTY: tuple[Cell | None, int] = (None, -1)
+
 
 class GridTotals:
     """Totals of the grids of one partition; each value is fenced by the offset it was last changed by."""
@@ -28,8 +30,7 @@ class GridTotals:
     def __init__(self, output: Topic, progress: Progress) -> None:
         """Announce changed totals on *output* once a tick."""
         self._output, self._progress = output, progress
-        self._cells: dict[str, Cell] = {}
-        self._applied: dict[str, int] = {}
+        self._totals: dict[str, tuple[Cell, int]] = {}  # and the offset of the last record in it
         self._changed: set[str] = set()
         self._unannounced: set[str] = set()
         self._taken = 0
@@ -37,20 +38,20 @@ class GridTotals:
     def load(self, state: Mapping[bytes, bytes]) -> None:
         """Start from recovered state."""
         for key, value in state.items():
-            *self._cells[key.decode()], self._applied[key.decode()] = msgspec.json.decode(value)
+            *cell, applied = msgspec.json.decode(value)
+            self._totals[key.decode()] = (cell, applied)
 
-    def take(self, _: str, record: Record) -> list[Output]:
+    def take(self, _: str, record: Record) -> Sequence[Output]:
         """Add one reading to its grid."""
         try:
             reading = decode(record.value or b"")
         except msgspec.DecodeError as error:
             raise RecordError("not_json", str(error)) from error
-        grid_id = reading.grid_id
         self._taken += 1
-        if record.offset > self._applied.get(grid_id, -1):
-            self._cells[grid_id] = add(self._cells.get(grid_id), reading.people)
-            self._applied[grid_id] = record.offset
-            self._changed.add(grid_id)
+        cell, applied = self._totals.get(reading.grid_id, _EMPTY)
+        if record.offset > applied:
+            self._totals[reading.grid_id] = (add(cell, reading.people), record.offset)
+            self._changed.add(reading.grid_id)
         return ()
 
     def tick(self, at: datetime) -> Sequence[Output]:
@@ -59,7 +60,7 @@ class GridTotals:
             Output(
                 self._output.name,
                 grid_id.encode(),
-                codec.encode(self._cells[grid_id]),
+                codec.encode(self._totals[grid_id][0]),
                 codec.headers(self._output, f"{grid_id}/{at.isoformat()}", at, "bench"),
             )
             for grid_id in sorted(self._unannounced)
@@ -70,8 +71,8 @@ class GridTotals:
     def settle(self) -> Settled:
         """Return the totals that changed."""
         changes = [
-            Change(grid_id.encode(), codec.encode([*self._cells[grid_id], applied]), version=applied)
-            for grid_id, applied in ((grid_id, self._applied[grid_id]) for grid_id in sorted(self._changed))
+            Change(grid_id.encode(), codec.encode([*cell, applied]), version=applied)
+            for grid_id, (cell, applied) in ((grid_id, self._totals[grid_id]) for grid_id in sorted(self._changed))
         ]
         self._unannounced |= self._changed
         self._changed.clear()
