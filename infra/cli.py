@@ -16,10 +16,13 @@ import cyclopts
 import httpx
 import msgspec
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from confluent_kafka import Consumer, KafkaException
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from infra import doctor as checks
 from infra import logs
@@ -37,7 +40,7 @@ from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
 from infra.replay import Finding, Selection, State
 from infra.settings import Settings
-from schemas.errors import EXIT_SETUP, GridwatchError, SetupError
+from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, UnavailableError
 from schemas.topics import BY_NAME, TOPICS, Topic
 
 app = cyclopts.App(
@@ -56,6 +59,7 @@ PROCESSES = {
     "broker": "infra.local.broker",
     "warehouse": "infra.local.warehouse",
 }
+_BROKER_S = 10.0  # a person waits no longer for a broker that is not there
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 
 _err = Console(stderr=True, highlight=False)
@@ -117,7 +121,7 @@ def fetch(*, lock: bool = False) -> None:
 @topics_app.command
 def apply() -> None:
     """Create the topics that are missing; the rest must already be right."""
-    created = apply_topics(Settings())
+    created = apply_topics(Settings(), timeout_s=_BROKER_S)
     _out.print(f"{len(created)} created, {len(TOPICS) - len(created)} already right")
 
 
@@ -162,7 +166,7 @@ def report(
     try:
         answer = httpx.post(f"{Settings().intake_url}/reports", json=body, timeout=15)
     except httpx.HTTPError as error:
-        raise SetupError("intake", f"does not answer ({error}); is gridwatch up running?") from error
+        raise UnavailableError("intake", f"{error}; is it running at {Settings().intake_url}?") from error
     _print(answer.json(), as_json=json)
     sys.exit(0 if answer.is_success else 1)
 
@@ -182,9 +186,10 @@ def tail(topic: str, *, limit: int | None = None, from_beginning: bool = False, 
         raise SetupError(name, "is restricted: it may hold personal data")
     start = "earliest" if from_beginning else "latest"
     reader = consumer(Settings(), f"gridwatch-tail-{os.getpid()}", **{"auto.offset.reset": start})
-    reader.subscribe([name])
     shown = 0
     try:
+        _check_is_there(reader, name)  # what is not there would be waited for in silence
+        reader.subscribe([name])
         while limit is None or shown < limit:
             message = reader.poll(0.5)
             if message is not None and message.error() is None:
@@ -207,6 +212,15 @@ def _topic(name: str) -> Topic:
     if found is None:
         raise SetupError(name, "is no topic of ours; gridwatch topics list shows them")
     return found
+
+
+def _check_is_there(reader: Consumer, topic: str) -> None:
+    try:
+        found = reader.list_topics(topic, timeout=_BROKER_S).topics[topic]
+    except KafkaException as error:
+        raise UnavailableError("kafka", str(error)) from error
+    if found.error is not None:
+        raise SetupError(topic, "is not on the broker; gridwatch topics apply creates it")
 
 
 def _line(message: Any, *, as_json: bool) -> str:
@@ -274,13 +288,17 @@ def replay(
 
 def _show_letters(found: list[Finding], put_back: set[Origin], *, as_json: bool) -> None:
     """Show each letter to a script; to a person those that are ready, and how many stand otherwise."""
-    rows = [dead_letters.row(finding, is_put_back=finding.letter.origin in put_back) for finding in found]
+    states = [State.REPLAYED if finding.letter.origin in put_back else finding.state for finding in found]
     if as_json:
-        for row in rows:
-            _print(row, as_json=True)
-    elif ready := [row for row, finding in zip(rows, found, strict=True) if finding.state is State.READY]:
+        for finding, state in zip(found, states, strict=True):
+            _print(dead_letters.row(finding, state), as_json=True)
+    elif ready := [
+        dead_letters.short_row(finding, state)
+        for finding, state in zip(found, states, strict=True)
+        if finding.state is State.READY
+    ]:
         _print(ready, as_json=False)
-    counts = Counter(str(row["state"]) for row in rows)
+    counts = Counter(states)
     _err.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no dead letter matches")
 
 
@@ -370,7 +388,7 @@ def _print(content: Any, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
     elif isinstance(content, list):
-        table = Table(*content[0]) if content else Table()
+        table = Table(*(Column(name, overflow="fold") for name in content[0])) if content else Table()
         for row in content:
             table.add_row(*map(str, row.values()))
         _out.print(table)
@@ -379,15 +397,25 @@ def _print(content: Any, *, as_json: bool) -> None:
             _out.print(f"{name:>24}  {value}")
 
 
+def _fail(text: str, code: int) -> NoReturn:
+    _err.print("[red]gridwatch:[/]", escape(text), soft_wrap=True)
+    sys.exit(code)
+
+
 def main() -> NoReturn:
-    """Run the command; a `GridwatchError` becomes one line and exit code 78."""
+    """Run the command; an error of ours becomes one line, and exit code 78, or 70 when to try again may help."""
     logs.configure("gridwatch", for_people=True)
     try:
         app()
         sys.stdout.flush()
+    except ValidationError as error:
+        wrong = (f"GRIDWATCH_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        _fail("; ".join(wrong), EXIT_SETUP)
+    except UnavailableError as error:
+        # librdkafka's errors alone do not say where they knocked.
+        _fail(f"{error}; is it running at {Settings().kafka}?" if error.what == "kafka" else str(error), EXIT_CRASH)
     except GridwatchError as error:
-        _err.print(f"[red]gridwatch:[/] {error}")
-        sys.exit(EXIT_SETUP)
+        _fail(str(error), EXIT_SETUP)
     except BrokenPipeError:  # who reads us has seen enough (`| head`); nothing is left to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)

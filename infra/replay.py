@@ -42,7 +42,7 @@ from schemas.errors import UnavailableError
 from schemas.topics import BY_NAME, CLOCK_TICKS, DEAD_LETTERS, KEEP_FOR_EVER, Cleanup
 
 _REPLAY_OF, _ATTEMPT = "replay_of", "attempt"
-_BROKER_S, _POLL_S = 30.0, 0.1
+_BROKER_S, _POLL_S = 10.0, 0.1
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -169,8 +169,8 @@ def attempt_of(pairs: Iterable[tuple[str, bytes | None]]) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def row(finding: Finding, *, is_put_back: bool) -> dict[str, object]:
-    """Return what may be shown of a letter: why, where, how large; never what it holds."""
+def row(finding: Finding, state: State) -> dict[str, object]:
+    """Return what may be shown of a letter that stands in *state* now: why, where, how large; never what it holds."""
     letter = finding.letter
     return {
         "at": letter.appended_at.isoformat(timespec="seconds"),
@@ -180,7 +180,19 @@ def row(finding: Finding, *, is_put_back: bool) -> dict[str, object]:
         **msgspec.to_builtins(letter.origin),
         "size_bytes": letter.size_bytes,
         "attempt": finding.attempt,
-        "state": str(State.REPLAYED if is_put_back else finding.state),
+        "state": str(state),
+    }
+
+
+def short_row(finding: Finding, state: State) -> dict[str, object]:
+    """Return `row` as it fits on a screen of 80 columns."""
+    letter = finding.letter
+    return {
+        "UTC": f"{letter.appended_at:%m-%d %H:%M:%S}",
+        "reason": letter.reason,
+        "field": letter.field or "",
+        "record": letter.origin.place,
+        "state": str(state),
     }
 
 
@@ -254,7 +266,7 @@ def put_back(
 def _letters(settings: Settings) -> list[Letter]:
     """Return every dead letter once, oldest first; a letter may be repeated after a crash."""
     letters: dict[Origin, Letter] = {}
-    for message in read_to_end(settings, DEAD_LETTERS):
+    for message in read_to_end(settings, DEAD_LETTERS, timeout_s=_BROKER_S):
         _, appended_ms = message.timestamp()
         letter = read_letter(headers(message), datetime.fromtimestamp(appended_ms / 1000, UTC))
         if letter is not None:

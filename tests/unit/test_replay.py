@@ -1,6 +1,7 @@
 """Which dead letters go back, under which headers: the rules of replay, without a broker."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from infra import cli, replay
 from infra.deadletters import Letter, Origin, dead_letter_headers, read_letter
-from infra.replay import Original, Selection, State
+from infra.replay import Finding, Original, Selection, State
 from schemas import topics
 from schemas.errors import RecordError, SetupError
 from tests.builders import NINE, seconds
@@ -156,14 +157,14 @@ def test_an_attempt_that_is_no_number_is_none(attempt: bytes | None) -> None:
     assert replay.attempt_of([("attempt", attempt)]) == 0
 
 
-def test_what_is_shown_of_a_letter_is_never_its_content() -> None:
-    """Why, where, how large; and whether this run put it back."""
+@pytest.mark.parametrize("show", [replay.row, replay.short_row])
+def test_what_is_shown_of_a_letter_is_never_its_content(show: Callable[[Finding, State], dict[str, object]]) -> None:
+    """Why, where, how it stands; neither the record nor `detail`."""
     finding = replay.judge(a_letter(), the_record(), is_copied=False, attempts=1)
-    shown = replay.row(finding, is_put_back=True)
+    shown = show(finding, State.REPLAYED)
 
     assert PHONE not in str(shown)
-    assert shown["state"] == "replayed"
-    assert replay.row(finding, is_put_back=False)["state"] == "ready"
+    assert (shown["reason"], shown["field"], shown["state"]) == ("unknown_item", "item_code", "replayed")
 
 
 @pytest.mark.parametrize(
