@@ -131,5 +131,6 @@ def run(app: StreamApp) -> NoReturn:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
     worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes escape codes into log files
     worker.execute_from_commandline()
     raise SystemExit

@@ -83,7 +83,8 @@ class Lane:
     ) -> None:
         """Make a lane whose inputs have been read to *starts* (input topic to next offset)."""
         self.partition, self._program, self._inputs, self._port = partition, program, inputs, port
-        self._read = dict.fromkeys(inputs.all, 0) | dict(starts)
+        self.starts = dict.fromkeys(inputs.all, 0) | dict(starts)
+        self._read = dict(self.starts)
         self._applied: dict[str, int] = {}
         self._waiting: dict[str, deque[Chunk]] = {topic: deque() for topic in inputs.all}
         self._paused: set[str] = set()

@@ -132,7 +132,7 @@ class Lanes:
             for tp in (TP(topic, p) for topic in self._inputs.all):
                 committed = self._app.consumer.committed(tp)
                 known, since_s = self._commits.get(tp, (None, now_s))
-                if committed != known or lane.read(tp.topic) <= (committed or 0):
+                if committed != known or lane.read(tp.topic) <= max(committed or 0, lane.starts[tp.topic]):
                     since_s = now_s
                 self._commits[tp] = (committed, since_s)
                 if now_s - since_s > COMMITS_STILL_S:

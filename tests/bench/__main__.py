@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench import alerts, grids
+from tests.bench import alerts, grids, recovery
 from tests.bench.report import Report, note, write
 from tests.bench.stage import Stage, stage
 
 BENCHES: dict[str, Callable[[Stage, argparse.Namespace], Report]] = {
     "grids": lambda on, asked: grids.bench(on, events=asked.size or 1_000_000, rounds=asked.rounds),
     "alerts": lambda on, asked: alerts.bench(on, rounds=asked.rounds, capacity_events=asked.size or 30_000),
+    "recovery": lambda on, asked: recovery.bench(on, keys=asked.size or 1_000_000, rounds=asked.rounds),
 }
 
 
