@@ -130,19 +130,20 @@ def dead(
 
 
 def test_a_copy_is_the_record_to_the_byte_in_the_same_partition(district: District) -> None:
-    """Key, value, headers; `ce_id` too, and a record without one is known by its first place for ever."""
-    settings = district.settings
-    places = [dead(district, b"{named", "bytes", ce_id="r-bytes"), dead(district, b"{nameless", "bytes")]
+    """Key, value of any size, headers; `ce_id` too, and a record without one is known by its first place for ever."""
+    settings, large = district.settings, b"{" + b"x" * 3_000_000  # as lz4 lets it onto the topic
+    places = {b"{named": dead(district, b"{named", "bytes", ce_id="r-bytes")}
+    places |= {value: dead(district, value, "bytes") for value in (b"{nameless", large)}
 
-    assert put_back(settings, *found(settings, reasons=frozenset({"bytes"}))) == places
+    assert put_back(settings, *found(settings, reasons=frozenset({"bytes"}))) == list(places.values())
 
-    for value, ce_id in ((b"{named", b"r-bytes"), (b"{nameless", places[1].place.encode())):
+    for value, place in places.items():
         original, copied = (m for m in records(settings, REPORTS) if m.value() == value)
-        added = dict(headers(copied)[len(headers(original)) :])
+        kept, added = headers(copied)[: len(headers(original))], headers(copied)[len(headers(original)) :]
         assert (copied.key(), copied.partition()) == (original.key(), original.partition())
-        assert headers(copied)[: len(headers(original))] == headers(original)
-        assert dict(headers(copied))["ce_id"] == ce_id
-        assert (added["replay_of"], added["attempt"]) == (places[value == b"{nameless"].place.encode(), b"1")
+        assert kept == headers(original)
+        assert dict(added)["replay_of"] == place.place.encode()
+        assert dict(headers(copied))["ce_id"] == (b"r-bytes" if value == b"{named" else place.place.encode())
 
 
 def test_a_run_that_is_cut_short_goes_on_where_it_stopped(district: District) -> None:
