@@ -6,8 +6,7 @@ case, with its ledger line, its `cases` record and its state. The floor is a bar
 consume through the same clients at the same rate, by turns with ours.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -15,15 +14,14 @@ from msgspec import Struct
 
 from infra.clock import utc_now
 from infra.kafka import headers, read_to_end
-from infra.settings import Settings
 from schemas import codec
 from schemas.cameras import CameraEvent, CameraEventKind, Phase
 from schemas.topics import ALERTS_SAFETY, CAMERA_EVENTS, CASES
 from tests.bench.latency import Course, Sent, course, quantile
 from tests.bench.report import Report, note, rounded
 from tests.bench.stage import Stage, topic
-from tests.builders import DISTRICT, REGISTRY, with_policy
-from tests.conftest import eventually, process
+from tests.bench.worker import calm, case_engine
+from tests.builders import REGISTRY
 
 BARE = topic("bench.bare.v1")
 GOALS = {"vs_floor": 0.1, "vs_target": 1.0}
@@ -64,18 +62,6 @@ def events(prefix: str, count: int) -> list[Sent]:
     return made
 
 
-@contextmanager
-def case_engine(stage: Stage) -> Iterator[Settings]:
-    """Run a worker of the case engine whose clocks are too slow to ring; the block starts when its lanes are open."""
-    calm = (DISTRICT / "policy.toml").read_text(encoding="utf-8").replace("000", "000000")
-    settings = with_policy(stage.settings, stage.settings.data_dir / "district", calm)
-    log = settings.data_dir / "worker.log"
-    before = log.read_text().count("lanes_open") if log.exists() else 0
-    with process("pipelines", settings, log=log):
-        eventually(lambda: log.read_text().count("lanes_open") > before, within_s=40, what="lanes open")
-        yield settings
-
-
 def capacity(track: Course, records: Sequence[Sent]) -> float:
     """Return how many events/s this machine carries with feed, broker, worker and reader sharing its cores."""
     took = track.latencies_ms(CAMERA_EVENTS.name, ALERTS_SAFETY.name, _OPEN, records, _AT_ONCE)
@@ -87,7 +73,7 @@ def bench(stage: Stage, *, rounds: int, capacity_events: int) -> Report:
     stage.create(BARE)
     turns: dict[str, list[Percentiles]] = {"bare": [], "ours": []}
     sent: set[str] = set()
-    with case_engine(stage), course(stage.settings) as track:
+    with case_engine(calm(stage)), course(stage.settings) as track:
         for prefix in ("warm", "capacity"):
             records = events(prefix, capacity_events)
             per_s = LOAD * capacity(track, records)

@@ -15,7 +15,7 @@ class Reading(Struct, frozen=True):
     """What the aggregate needs of an event; its other fields are skipped by the decoder, for everybody alike."""
 
     grid_id: str
-    people: int
+    people: int = 0  # reports of cases have none: there the aggregate is a count
 
 
 decode = msgspec.json.Decoder(Reading).decode

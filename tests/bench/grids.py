@@ -17,6 +17,7 @@ from tests.bench.environments import python_of
 from tests.bench.fold import Cell, decode, fold
 from tests.bench.report import Report, note, rounded
 from tests.bench.stage import Moment, Stage, topic
+from tests.bench.worker import Kept
 from tests.conftest import eventually
 
 GRIDS = 1_000
@@ -49,13 +50,6 @@ class Run(Struct, frozen=True, kw_only=True):
     broker_cpu_s: float  # per million events
     is_exact: bool
     written: dict[str, int] = {}  # records, by kind of topic
-
-
-class Kept(Struct, frozen=True):
-    """One record of a changelog."""
-
-    key: bytes | None
-    value: bytes | None
 
 
 class Settled(Struct, frozen=True):

@@ -8,9 +8,14 @@ from typing import Any
 from infra.clock import utc_now
 
 
+def now_ms() -> float:
+    """Return the wall clock in ms, as the broker's append times have it."""
+    return utc_now().timestamp() * 1000
+
+
 def say(event: str, **fields: Any) -> None:
     """Tell the stage that *event* happens now."""
-    sys.stdout.write(json.dumps({"event": event, "at_ms": utc_now().timestamp() * 1000, **fields}) + "\n")
+    sys.stdout.write(json.dumps({"event": event, "at_ms": now_ms(), **fields}) + "\n")
     sys.stdout.flush()
 
 

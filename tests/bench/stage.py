@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 from typing import Any
 
 import psutil
@@ -21,6 +22,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from msgspec import Struct
 
+from infra.clock import monotonic_s
 from infra.kafka import consumer
 from infra.local.ports import free_port
 from infra.local.supervisor import tail
@@ -32,6 +34,7 @@ from tests.conftest import ROOT, environment, eventually, process
 
 PATIENCE_S = 60.0  # for one word of a contender
 _STOP_S = 10.0
+_PACE_S = 0.001  # a paced producer wakes this often
 
 
 class Moment(Struct, frozen=True):
@@ -84,6 +87,10 @@ class Contender:
             if said[0] == event:
                 return said[1]
 
+    def cpu_s(self) -> float:
+        """Return the CPU seconds it has used."""
+        return cpu_s(self._process)
+
     def last_words(self) -> str:
         """Return the end of its log."""
         return self._log.read_text(errors="replace")[-2000:]
@@ -102,8 +109,13 @@ class Stage:
         for created in self._admin.create_topics(wanted).values():
             created.result(30)
 
-    def fill(self, name: str, records: int, record: Callable[[int], tuple[bytes, bytes]]) -> None:
-        """Write *records* to topic *name* in lz4 batches; *record* makes the key and value of one."""
+    def fill(
+        self, name: str, records: int, record: Callable[[int], tuple[bytes, bytes]], *, per_s: float | None = None
+    ) -> None:
+        """Write *records* to topic *name* in lz4 batches, *per_s* a second or as fast as may be.
+
+        *record* makes the key and value of the n-th.
+        """
         producer = Producer(
             {
                 "bootstrap.servers": self.settings.kafka,
@@ -115,7 +127,10 @@ class Stage:
                 "log_level": 2,
             }
         )
+        start_s = monotonic_s()
         for n in range(records):
+            while per_s and monotonic_s() < start_s + n / per_s:
+                sleep(_PACE_S)
             key, value = record(n)
             while True:
                 try:
