@@ -1,0 +1,55 @@
+"""A broker that can be killed and started again on the same data."""
+
+from contextlib import ExitStack
+from subprocess import Popen
+from typing import Self
+
+from infra.provision import apply_topics
+from infra.settings import Settings
+from schemas.errors import UnavailableError
+from tests.conftest import eventually, process
+
+
+class Broker:
+    """One embedded broker as a process; killed at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make a broker for *settings*; it is not started yet."""
+        self.settings = settings
+        self._stack = ExitStack()
+        self._child: Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._stack.close()
+
+    def start(self, within_s: float = 60.0) -> None:
+        """Start it; return when every topic is there."""
+        log = self.settings.data_dir / "broker.out"
+        child = self._child = self._stack.enter_context(process("infra.local.broker", self.settings, log=log))
+
+        def ready() -> bool:
+            assert child.poll() is None, log.read_text()
+            try:
+                apply_topics(self.settings, timeout_s=1)
+            except (UnavailableError, TimeoutError):
+                return False
+            return True
+
+        eventually(ready, within_s=within_s, what="the broker takes topics")
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether it ended by itself."""
+        return self._child is not None and self._child.poll() is not None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None

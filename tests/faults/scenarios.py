@@ -1,0 +1,147 @@
+"""What may happen to the engine. Each scenario returns in words what did not hold: nothing, on a sound build.
+
+The same scenarios run on the real engine (`test_chaos`) and on builds with one safeguard switched off
+(`test_safeguards`), which they must find out.
+"""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from infra.clock import utc_now
+from infra.kafka import Producer
+from infra.local.summary import time_reached
+from infra.settings import Settings
+from schemas.topics import DEAD_LETTERS
+from tests.faults.broker import Broker
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load, Sent
+from tests.faults.oracle import JUDGED, disagreements, repeats, uncommitted
+
+BOTH = ("worker-1", "worker-2")
+COMMIT_WITHIN_S = 30.0  # R17: after the last fault and the last record, every commit is at the end
+
+
+class Stack(NamedTuple):
+    """A running broker with topics, and a producer to it."""
+
+    settings: Settings
+    broker: Broker
+    producer: Producer
+
+
+Scenario = Callable[[Stack, Fleet, random.Random], list[str]]
+
+
+def kills(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 5, per_s: int = 120) -> list[str]:
+    """SIGKILL one of two workers at a time, at random, under live load; once for longer than its session."""
+    fleet.start(*BOTH)
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        for number in range(rounds):
+            fleet.run_for(rng.uniform(1.0, 3.0))
+            victim = rng.choice(BOTH)
+            fleet.kill(victim)
+            fleet.run_for(8.0 if number == rounds // 2 else rng.uniform(0.0, 0.5))
+            fleet.start(victim)
+            fleet.await_open()
+    return judge(stack, fleet, load.sent)
+
+
+def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3, per_s: int = 120) -> list[str]:
+    """SIGSTOP one of two workers for twice its session and let it go on, while the other has its partitions."""
+    fleet.start(*BOTH)
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        for _ in range(rounds):
+            fleet.run_for(rng.uniform(1.0, 2.0))
+            victim = rng.choice(BOTH)
+            fleet.freeze(victim)
+            fleet.run_for(2 * stack.settings.session_timeout_s)
+            fleet.thaw(victim)
+            fleet.run_for(3.0)
+    fleet.await_open()
+    return judge(stack, fleet, load.sent)
+
+
+def joins(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, per_s: int = 250) -> list[str]:
+    """A second worker comes and goes under live load: every partition moves, again and again."""
+    fleet.start("worker-1")
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        for _ in range(rounds):
+            fleet.run_for(rng.uniform(0.5, 1.5))
+            fleet.start("worker-2")
+            fleet.await_open()
+            fleet.run_for(rng.uniform(0.5, 1.5))
+            fleet.kill("worker-2")
+            fleet.run_for(stack.settings.session_timeout_s + 3.0)
+    return judge(stack, fleet, load.sent)
+
+
+def outage(stack: Stack, fleet: Fleet, rng: random.Random) -> list[str]:
+    """The worker is dead over every deadline; half the cases were acknowledged in time, behind a backlog."""
+    fleet.start("worker-1")
+    fleet.await_open()
+    load = _load(stack, rng, 0)
+    cases = load.report(300)
+    if not fleet.comes_true(lambda: not uncommitted(stack.settings), within_s=COMMIT_WITHIN_S):
+        return ["the reports are not read"]
+    fleet.kill("worker-1")
+    load.acknowledge(cases[::2])
+    for _ in range(80):
+        load.report(50)
+    fleet.run_for(4.0)
+    fleet.start("worker-1")
+    return judge(stack, fleet, load.sent)
+
+
+def poison(stack: Stack, fleet: Fleet, rng: random.Random) -> list[str]:
+    """One report in a hundred comes with a record that nobody can process."""
+    fleet.start(*BOTH)
+    fleet.await_open()
+    with Load(stack.producer, seed=rng.randrange(10**6), per_s=400, bad_share=0.01) as load:
+        fleet.run_for(10.0)
+    found = judge(stack, fleet, load.sent)
+    if repeats(stack.settings, DEAD_LETTERS):
+        found.append("a bad record has two dead letters though nothing died")
+    return found
+
+
+def blackout(stack: Stack, fleet: Fleet, rng: random.Random) -> list[str]:
+    """Broker and workers die together and stay dead over deadlines that half of the cases have met in time."""
+    fleet.start(*BOTH)
+    fleet.await_open()
+    load = _load(stack, rng, 0)
+    cases = load.report(300)
+    load.acknowledge(cases[::2])
+    for name in BOTH:
+        fleet.kill(name)
+    stack.broker.kill()
+    fleet.run_for(5.0)
+    stack.broker.start()
+    fleet.start(*BOTH)
+    fleet.await_open()
+    return judge(stack, fleet, load.sent)
+
+
+def judge(stack: Stack, fleet: Fleet, sent: Sent) -> list[str]:
+    """Let the engine come to rest, stop it, and compare everything with the model."""
+    quiet = utc_now()
+    found = []
+    if not fleet.comes_true(lambda: not uncommitted(stack.settings), within_s=COMMIT_WITHIN_S):
+        found.append(f"not committed after {COMMIT_WITHIN_S} s: {uncommitted(stack.settings)}")
+    if not fleet.comes_true(lambda: min(time_reached(stack.settings).values()) > quiet, within_s=COMMIT_WITHIN_S):
+        found.append(f"time stands still: {time_reached(stack.settings)}")
+    fleet.stop()
+    found += disagreements(stack.settings, sent)
+    repeated = sum(repeats(stack.settings, topic) for topic in JUDGED)
+    print(
+        f"{len(sent.reports)} reports, {len(sent.commands)} commands, {fleet.kills} kills, "
+        f"workers that ended by themselves {fleet.exits}, records repeated {repeated}"
+    )
+    return found
+
+
+def _load(stack: Stack, rng: random.Random, per_s: int) -> Load:
+    return Load(stack.producer, seed=rng.randrange(10**6), per_s=per_s)
