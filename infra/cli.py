@@ -236,7 +236,7 @@ def _line(message: Any, *, as_json: bool) -> str:
 @app.command
 def replay(
     *,
-    reason: list[str] | None = None,
+    reason: Annotated[list[str] | None, Parameter(negative="")] = None,
     topic: str | None = None,
     partition: int | None = None,
     offset: int | None = None,
