@@ -33,8 +33,8 @@ def apply_topics(settings: Settings, timeout_s: float = 30.0) -> list[str]:
         created = admin.create_topics([_new(topic, settings) for topic in missing]) if missing else {}
         for future in created.values():
             future.result(timeout_s)
-    except KafkaException as error:
-        raise UnavailableError("kafka", str(error)) from error
+    except (KafkaException, TimeoutError) as error:
+        raise UnavailableError("kafka", str(error) or "no answer in time") from error
     check_topics(settings, timeout_s)
     return [topic.name for topic in missing]
 
@@ -57,8 +57,8 @@ def check_topics(settings: Settings, timeout_s: float = 30.0) -> None:
         found = {name: present[name] for name in wanted if name in present}
         described = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in found])
         actual = {resource.name: future.result(timeout_s) for resource, future in described.items()}
-    except KafkaException as error:
-        raise UnavailableError("kafka", str(error)) from error
+    except (KafkaException, TimeoutError) as error:
+        raise UnavailableError("kafka", str(error) or "no answer in time") from error
     wrong = [f"{name} is missing" for name in wanted if name not in found]
     for name, topic in found.items():
         count = len(topic.partitions)

@@ -7,11 +7,12 @@ around rebalances. Each override says which bug of faust-streaming 0.15.3 it ans
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import faust
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.queues import FlowControlEvent
@@ -120,7 +121,8 @@ class ChunkConsumer(driver.Consumer):
         if fetched is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            with suppress(IllegalStateError):  # partitions have just left: what follows that seeks again
+                await self.perform_seek()
             return
         for tp, records in fetched.items():
             if not self.flow_active or generation != self.app.consumer_generation_id:
