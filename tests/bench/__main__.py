@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,14 +26,16 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="gridwatch bench", description=__doc__)
     parser.add_argument("name", choices=BENCHES)
-    parser.add_argument("--size", type=int, help="events, keys or cases; by default two minutes' worth")
+    parser.add_argument("--size", type=int, help="events, keys or cases; much less than the default means little")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant; the median counts")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--write", action="store_true", help="write table and plot into docs/performance.md")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so broker and contenders end with us
+    load = os.getloadavg()[0]
     with stage() as on:
         report = BENCHES[asked.name](on, asked)
+    report.details["load_average_before"] = load
     if asked.write:
         write(report)
     found = msgspec.to_builtins(report)

@@ -2,9 +2,10 @@
 
 from array import array
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
@@ -71,13 +72,19 @@ def event(n: int, random: Random) -> tuple[bytes, bytes]:
 
 
 class Oracle:
-    """A plain consumer and a dict: every grid's readings, in the order of its partition."""
+    """Every grid's readings, in the order of its partition, folded by a plain loop."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._readings: defaultdict[str, array[int]] = defaultdict(lambda: array("H"))
+    def __init__(self, readings: Mapping[str, Sequence[int]]) -> None:
+        self._readings = readings
+
+    @classmethod
+    def of(cls, stage: Stage) -> Self:
+        """Read the input with a plain consumer."""
+        readings: defaultdict[str, array[int]] = defaultdict(lambda: array("H"))
         for message in read_to_end(stage.settings, INPUT):
             reading = decode(message.value() or b"")
-            self._readings[reading.grid_id].append(reading.people)
+            readings[reading.grid_id].append(reading.people)
+        return cls(readings)
 
     def confirms(self, cells: dict[str, Cell], records: int) -> bool:
         """Tell whether *cells* are the fold of *records* records, each grid's first ones.
@@ -142,7 +149,7 @@ def bench(stage: Stage, *, events: int, rounds: int) -> Report:
     random = Random(7)
     stage.create(INPUT)
     stage.fill(INPUT.name, events, lambda n: event(n, random))
-    oracle = Oracle(stage)
+    oracle = Oracle.of(stage)
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     left_out: dict[str, str] = {}
     for number in range(rounds):

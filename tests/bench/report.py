@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,7 +14,6 @@ from infra.clock import utc_now
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
-_PLOTS = ROOT / "docs" / "performance"
 _BAR, _LABEL, _ROW = 420, 150, 28  # px
 
 
@@ -47,16 +47,17 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def write(report: Report) -> None:
-    """Put the report's table and plot where `docs/performance.md` keeps them; the rest of the page stays."""
-    _PLOTS.mkdir(exist_ok=True)
-    (_PLOTS / f"{report.bench}.svg").write_text(plot(report), encoding="utf-8")
+def write(report: Report, page_path: Path = PAGE) -> None:
+    """Put the report's table between its marks on the page, its plot into the directory beside; the rest stays."""
+    plots = page_path.with_suffix("")
+    plots.mkdir(exist_ok=True)
+    (plots / f"{report.bench}.svg").write_text(plot(report), encoding="utf-8")
     start, end = f"<!-- {report.bench}: start -->", f"<!-- {report.bench}: end -->"
     block = f"{start}\n{_section(report)}\n{end}"
-    page = PAGE.read_text(encoding="utf-8")
+    page = page_path.read_text(encoding="utf-8")
     # A function: the text may hold what `re` would take for a group.
     page = re.sub(f"{re.escape(start)}.*?{re.escape(end)}", lambda _: block, page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+    page_path.write_text(page, encoding="utf-8")
 
 
 def _section(report: Report) -> str:
