@@ -1,5 +1,7 @@
 """Topics as code: create what is missing, refuse what is wrong. Nothing is ever auto-created."""
 
+import time
+
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not re-export
     AdminClient,
@@ -8,6 +10,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
     ResourceType,
 )
 
+from infra.clock import monotonic_s
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
 from schemas.topics import TOPICS, Topic, config
@@ -33,10 +36,20 @@ def apply_topics(settings: Settings, timeout_s: float = 30.0) -> list[str]:
         created = admin.create_topics([_new(topic, settings) for topic in missing]) if missing else {}
         for future in created.values():
             future.result(timeout_s)
+        _await_listed(admin, [topic.name for topic in missing], timeout_s)
     except (KafkaException, TimeoutError) as error:
         raise UnavailableError("kafka", str(error) or "no answer in time") from error
     check_topics(settings, timeout_s)
     return [topic.name for topic in missing]
+
+
+def _await_listed(admin: AdminClient, names: list[str], timeout_s: float) -> None:
+    """Wait until the broker lists topics that it has just created."""
+    deadline = monotonic_s() + timeout_s
+    while not set(names) <= admin.list_topics(timeout=timeout_s).topics.keys():
+        if monotonic_s() > deadline:
+            raise UnavailableError("kafka", "topics that were created do not show")
+        time.sleep(0.05)
 
 
 def _new(topic: Topic, settings: Settings) -> NewTopic:
@@ -55,7 +68,9 @@ def check_topics(settings: Settings, timeout_s: float = 30.0) -> None:
         present = admin.list_topics(timeout=timeout_s).topics
         wanted = {topic.name: topic for topic in TOPICS}
         found = {name: present[name] for name in wanted if name in present}
-        described = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in found])
+        described = (
+            admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in found]) if found else {}
+        )
         actual = {resource.name: future.result(timeout_s) for resource, future in described.items()}
     except (KafkaException, TimeoutError) as error:
         raise UnavailableError("kafka", str(error) or "no answer in time") from error

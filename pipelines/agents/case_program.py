@@ -23,7 +23,7 @@ from schemas import codec, topics
 from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraEventKind, CameraTelemetry, Phase
 from schemas.cases import Case, Command, CommandResult, Stage, Verdict
-from schemas.errors import RecordError
+from schemas.errors import RecordError, SetupError
 from schemas.grid import Registry
 from schemas.policy import Policy
 from schemas.reports import Channel, Report, Urgency
@@ -98,11 +98,15 @@ class CaseProgram:
     # -- Program ------------------------------------------------------------------------------
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
-        """Start from recovered state."""
+        """Start from recovered state.
+
+        Raises:
+            SetupError: a grid that has cases is not in the district's files any more.
+        """
         for key, value in state.items():
             if key.endswith(b"/gone"):
                 gone = msgspec.json.decode(value, type=Gone)
-                self._tallies[gone.grid_id].gone = gone
+                self._tally(gone.grid_id).gone = gone
         for key, value in state.items():
             if b"/camera/" in key:
                 watched = msgspec.json.decode(value, type=Watched)
@@ -111,13 +115,19 @@ class CaseProgram:
                 self._load_case(_decode_recovered(value).case, value)
 
     def _load_case(self, case: Counted, value: bytes) -> None:
-        tally = self._tallies[case.grid_id]
+        tally = self._tally(case.grid_id)
         if tally.gone.counts(case):
             self._gone_cases.append(case)  # its key was to be deleted next
             return
         self._unread[case.case_id] = value
         tally.change(None, case)
         self._index(case)
+
+    def _tally(self, grid_id: str) -> Tally:
+        tally = self._tallies.get(grid_id)
+        if tally is None:
+            raise SetupError(grid_id, "has cases, but the district's files have no such grid: put it back")
+        return tally
 
     def _case(self, case_id: str) -> CaseState | None:
         """Return a case's state, read whole when something first happens to it after recovery."""
@@ -252,12 +262,16 @@ class CaseProgram:
             return [answer(None, Refusal(reason="unknown_case", detail=f"no case {command.case_id}"))]
         if record.offset < state.commands_read:
             return []  # applied before a restart, and its outputs acknowledged before that
-        outputs = self._advance(state, cases.fire(state.case, cause.at, self._policy_of(state.case)))
-        state = replace(self._cases[command.case_id], commands_read=record.offset + 1)
-        if command.command_id in state.accepted:
+        policy = self._policy_of(state.case)
+        fired = cases.fire(state.case, cause.at, policy)
+        is_known = command.command_id in state.accepted
+        # Decided before anything is kept: if it raises, nothing has happened.
+        decided = None if is_known else cases.apply(fired.case, command, cause, policy, self._registry)
+        outputs = self._advance(state, fired)
+        state = replace(state, case=fired.case, commands_read=record.offset + 1)
+        if decided is None:
             self._keep(state)
             return [*outputs, answer(state.case, None)]
-        decided = cases.apply(state.case, command, cause, self._policy_of(state.case), self._registry)
         if isinstance(decided, Refusal):
             self._keep(state)
             return [*outputs, answer(state.case, decided)]
