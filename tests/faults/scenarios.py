@@ -5,6 +5,7 @@ The same scenarios run on the real engine (`test_chaos`) and on builds with one 
 """
 
 import random
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,8 +34,9 @@ class Stack(NamedTuple):
 Scenario = Callable[[Stack, Fleet, random.Random], list[str]]
 
 
-def kills(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 5, per_s: int = 120) -> list[str]:
+def kills(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 4, per_s: int = 120) -> list[str]:
     """SIGKILL one of two workers at a time, at random, under live load; once for longer than its session."""
+    restarts_s = []
     fleet.start(*BOTH)
     fleet.await_open()
     with _load(stack, rng, per_s) as load:
@@ -43,12 +45,15 @@ def kills(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 5, pe
             victim = rng.choice(BOTH)
             fleet.kill(victim)
             fleet.run_for(8.0 if number == rounds // 2 else rng.uniform(0.0, 0.5))
+            began = time.monotonic()
             fleet.start(victim)
             fleet.await_open()
+            restarts_s.append(round(time.monotonic() - began, 1))
+    print(f"seconds from restart to open lanes, on a machine under load: {restarts_s}")
     return judge(stack, fleet, load.sent)
 
 
-def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3, per_s: int = 120) -> list[str]:
+def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, per_s: int = 120) -> list[str]:
     """SIGSTOP one of two workers for twice its session and let it go on, while the other has its partitions."""
     fleet.start(*BOTH)
     fleet.await_open()

@@ -16,7 +16,7 @@ def test_kill_9_at_random_loses_nothing_doubles_nothing_and_commits_to_the_end(s
 
 
 def test_a_frozen_worker_that_wakes_up_harms_nothing(stack: Stack, seed: int) -> None:
-    """R16: a worker stands still for twice its session, three times; what it still does then changes nothing."""
+    """R16: a worker stands still for twice its session, twice; what it still does then changes nothing."""
     with Fleet(stack.settings) as fleet:
         _sound(scenarios.freezes(stack, fleet, random.Random(seed)))
 
@@ -37,6 +37,22 @@ def test_each_bad_record_is_one_dead_letter_and_stops_nothing(stack: Stack, seed
     """R8: one per cent poison among good records."""
     with Fleet(stack.settings) as fleet:
         _sound(scenarios.poison(stack, fleet, random.Random(seed)))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_kills_at_greater_length(stack: Stack, seed: int) -> None:
+    """Twenty kills of processes whose broker is slow to acknowledge."""
+    with Fleet(stack.settings, *HARD, "slow_acks") as fleet:
+        _sound(scenarios.kills(stack, fleet, random.Random(seed), rounds=20))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_freezes_at_greater_length(stack: Stack, seed: int) -> None:
+    """Eight freezes of workers whose broker is slow to acknowledge: most of them in the middle of a chunk."""
+    with Fleet(stack.settings, *HARD, "slow_acks") as fleet:
+        _sound(scenarios.freezes(stack, fleet, random.Random(seed), rounds=8))
 
 
 @pytest.mark.faults
