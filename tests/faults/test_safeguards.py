@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -18,8 +19,7 @@ CAUGHT_BY: dict[str, tuple[Scenario, tuple[str, ...]]] = {
     "flow_control": (scenarios.joins, ("slow_recovery", "slow_agents")),
     "outputs_first": (scenarios.kills, ("slow_acks",)),
     "tick_ends": (scenarios.outage, ("small_fetches", "slow_acks")),
-    "lease": (scenarios.freezes, ("slow_acks",)),
-    "merge": (scenarios.freezes, ("slow_acks",)),
+    "frozen_worker": (partial(scenarios.freezes, rounds=3), ("slow_acks",)),
 }
 
 
@@ -50,4 +50,4 @@ def _miss(stack: Stack, seed: int, safeguard: str, record_property: Callable[[st
         except pytest.fail.Exception as stuck:  # a build that does not even come to rest is found out as well
             found = [str(stuck)]
     assert found, f"nobody missed {safeguard}"
-    record_property(SAFEGUARD, f"{safeguard} -> {scenario.__name__}: {found[0]}")
+    record_property(SAFEGUARD, f"{safeguard} -> {found[0]}")
