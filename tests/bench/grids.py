@@ -37,9 +37,9 @@ class Contestant(Struct, frozen=True):
 CONTESTANTS = {
     "ours": Contestant("grids"),
     "confluent": Contestant("floor"),
-    "bytewax": Contestant("bytewax_peer", 0.5, "bytewax"),
-    "quixstreams": Contestant("quixstreams_peer", 0.15, "quixstreams"),
-    "faust": Contestant("stock_faust", 0.02),
+    "bytewax": Contestant("bytewax_peer", 0.3, "bytewax"),
+    "quixstreams": Contestant("quixstreams_peer", 0.1, "quixstreams"),
+    "faust": Contestant("stock_faust", 0.01),
 }
 
 
