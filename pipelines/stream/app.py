@@ -15,7 +15,6 @@ from pipelines.stream.program import Inputs, Program
 from schemas.errors import SetupError
 
 FAUST_VERSION = "0.15.3"  # what `chunks` overrides; another version needs its overrides read again
-TICK_INTERVAL_S = 1.0
 
 
 class StreamApp(faust.App):
@@ -43,11 +42,6 @@ class StreamApp(faust.App):
         """Close the lanes before Faust waits for unacked messages: chunks that wait for others never end."""
         await self.lanes.close()
         await super()._consumer_wait_empty(consumer, logger)
-
-    async def on_stop(self) -> None:
-        """Stop what runs beside Faust."""
-        await super().on_stop()
-        await self.lanes.stop()
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """End the process. Faust would restart the agent and commit past the chunk it lost."""
@@ -99,8 +93,7 @@ def create_stream_app(
     table.on_recover(app.lanes.recovered)
     for topic in inputs.all:
         _feed(app, topic)
-
-    app.timer(TICK_INTERVAL_S, name="ticks")(app.lanes.tick)
+    app.task(app.lanes.keep_time)
     return app
 
 

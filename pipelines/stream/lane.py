@@ -183,9 +183,8 @@ class Lane:
         return []
 
     def _is_ready(self, chunk: Chunk) -> bool:
-        if chunk.needs is None:
-            return False
-        return all(self.read[topic] >= end for topic, end in chunk.needs.items() if topic not in self.stopped)
+        needs = chunk.needs
+        return needs is not None and all(self.read[t] >= end for t, end in needs.items() if t not in self.stopped)
 
     async def _apply(self, batch: list[Chunk]) -> None:
         if not self._are_current(batch):
