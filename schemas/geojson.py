@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946) as far as a district's map needs it: features with one simple polygon, or none.
+"""GeoJSON (RFC 7946) as far as a district's map needs it: features with one polygon, or none.
 
 A ring in our structs does not repeat its first corner; on file it does, and outer rings run
 counter-clockwise (RFC 7946, 3.1.6). Rings that run the other way are read all the same.
@@ -16,10 +16,19 @@ from schemas.fields import Latitude, Longitude
 Position = tuple[Longitude, Latitude]
 
 
-class Polygon(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """A geometry of the one kind that is taken."""
+_Rings = Annotated[list[Annotated[list[Position], Meta(min_length=4)]], Meta(min_length=1)]
 
-    coordinates: Annotated[list[Annotated[list[Position], Meta(min_length=4)]], Meta(min_length=1)]
+
+class Polygon(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The geometry that is written."""
+
+    coordinates: _Rings
+
+
+class MultiPolygon(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What GIS programs make of every polygon; taken when it has one part."""
+
+    coordinates: list[_Rings]
 
 
 class Feature(Struct, frozen=True, kw_only=True):
@@ -28,17 +37,23 @@ class Feature(Struct, frozen=True, kw_only=True):
     type: Literal["Feature"] = "Feature"
     id: str | int | None = None
     properties: dict[str, Any] | None = None
-    geometry: Polygon | None = None
+    geometry: Polygon | MultiPolygon | None = None
 
     def ring(self) -> list[Position] | None:
         """Return the corners of its polygon without the repeated first one; None without geometry.
 
         Raises:
-            RecordError: the polygon has holes, or its ring is open.
+            RecordError: there are several parts or holes, or the ring is open.
         """
-        if self.geometry is None:
-            return None
-        outer, *holes = self.geometry.coordinates
+        match self.geometry:
+            case None:
+                return None
+            case Polygon(coordinates=(outer, *holes)):
+                pass
+            case MultiPolygon(coordinates=[(outer, *holes)]):
+                pass
+            case _:
+                raise RecordError("invalid_field", "a grid or place has one part", "geometry.coordinates")
         if holes:
             raise RecordError("invalid_field", "polygons with holes are not taken", "geometry.coordinates")
         if outer[0] != outer[-1]:
