@@ -20,6 +20,7 @@ from infra.settings import Settings
 from infra.show import show
 from schemas.errors import SetupError
 from schemas.grid import District, load_district, load_registry
+from schemas.policy import load_policy
 
 app = cyclopts.App(name="registry", help="Grids, people, cameras of the district: audit them, import them.")
 Take = Callable[[District, bytes, str], Import]
@@ -47,8 +48,9 @@ def audit(
         tolerance_m2: gaps and overlaps up to this many square metres are no findings.
         json: print one object a finding.
     """
-    registry = load_registry(Settings().district_dir)
-    findings = coverage.audit(registry, utc_now(), tolerance_m2)
+    directory = Settings().district_dir
+    registry, items = load_registry(directory), load_policy(directory).items.values()
+    findings = coverage.audit(registry, (item.department for item in items), utc_now(), tolerance_m2)
     if json:
         show(msgspec.to_builtins(findings), as_json=True)
     elif findings:
