@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from schemas.errors import SetupError
 from schemas.grid import District, Grid, Registry, registry_hash
-from schemas.policy import Policy
+from schemas.policy import Policy, policy_hash
 from schemas.reference import EDITION, Edition, assemble, latest, policy_key, registry_key
 from tests.builders import NINE, POLICY, POLICY_ID, REGISTRY, seconds
 
@@ -39,7 +39,7 @@ def test_what_the_edition_names_is_in_force() -> None:
 
     assert found.edition == SECOND
     assert found.registry == OTHER
-    assert found.policies == {POLICY_ID: POLICY}
+    assert {ident: policy_hash(policy) for ident, policy in found.policies.items()} == {POLICY_ID: POLICY_ID}
     assert registry_hash(Registry(found.registry).content) == OTHER_ID
 
 
