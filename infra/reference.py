@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from infra.kafka import Producer, read_to_end
 from infra.settings import Settings
 from schemas import codec, reference
-from schemas.grid import District, load_registry, registry_hash
+from schemas.errors import SetupError
+from schemas.grid import MAP_FILE, District, load_registry, registry_hash
 from schemas.policy import Policy, load_policy, policy_hash
 from schemas.reference import EDITION, Edition, Reference, policy_key, registry_key
-from schemas.topics import REFERENCE
+from schemas.topics import CASES, REFERENCE
 
 _SEND_S = 30.0
 
@@ -51,7 +52,8 @@ def publish(settings: Settings, at: datetime) -> Publication:
     Contents are acknowledged before the edition that names them, so a reader finds them together.
 
     Raises:
-        SetupError: a file is wrong; the text names entry and field.
+        SetupError: a file is wrong, and the text names entry and field; or a grid that has cases is
+            not in it any more, and no worker could start.
         UnavailableError: the broker does not answer; the edition before is still in force.
     """
     policy, registry = _files(settings)
@@ -62,6 +64,8 @@ def publish(settings: Settings, at: datetime) -> Publication:
     }
     present = records(settings)
     before = reference.edition(present)
+    if before is not None:
+        _check_grids_stay(settings, reference.registry(present, before), registry)
     missing = {key: value for key, value in contents.items() if key not in present}
     with Producer(settings, "publish") as producer:
         for key, value in missing.items():
@@ -70,6 +74,16 @@ def publish(settings: Settings, at: datetime) -> Publication:
             return Publication(edition=before, written=list(missing))
         _send(producer, EDITION, f"{EDITION}:{at.isoformat()}", at, wanted)
     return Publication(edition=wanted, written=[*missing, EDITION])
+
+
+def _check_grids_stay(settings: Settings, before: District | None, after: District) -> None:
+    gone = {grid.id for grid in before.map.grids} - {grid.id for grid in after.map.grids} if before else set()
+    if gone:  # else the topic, which only grows, is not read
+        keys = ((message.key() or b"")[:15].decode() for message in read_to_end(settings, CASES))
+        if kept := sorted(gone.intersection(keys)):
+            raise SetupError(
+                MAP_FILE, f"{', '.join(kept)}: a grid that has cases cannot go; keep it, or give it another outline"
+            )
 
 
 def differs(settings: Settings) -> str | None:

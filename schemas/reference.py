@@ -64,6 +64,12 @@ def edition(records: dict[str, bytes]) -> Edition | None:
     return None if value is None else msgspec.json.decode(value, type=Edition)
 
 
+def registry(records: dict[str, bytes], of: Edition) -> District | None:
+    """Return the registry of an edition, or None when it is not there."""
+    value = records.get(registry_key(of.registry))
+    return None if value is None else msgspec.json.decode(value, type=District)
+
+
 def assemble(records: dict[str, bytes]) -> Reference:
     """Return what the latest value under each key of the topic adds up to.
 
@@ -75,10 +81,10 @@ def assemble(records: dict[str, bytes]) -> Reference:
     found = edition(records)
     if found is None:
         raise SetupError("reference", "nothing is in force; gridwatch publish puts the district's files there")
-    known, content = policies(records), records.get(registry_key(found.registry))
+    known, content = policies(records), registry(records, found)
     if found.policy not in known or content is None:
         raise SetupError("reference", f"a content of the edition of {found.published_at.isoformat()} is missing")
-    return Reference(edition=found, policies=known, registry=msgspec.json.decode(content, type=District))
+    return Reference(edition=found, policies=known, registry=content)
 
 
 def latest(records: Iterable[tuple[bytes | None, bytes | None]]) -> dict[str, bytes]:

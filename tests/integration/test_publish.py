@@ -6,17 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from infra.clock import utc_now
 from infra.doctor import examine
 from infra.kafka import Producer, read_to_end
 from infra.reference import differs, in_force, publish
+from infra.registry.imports import save
 from infra.settings import Settings
 from schemas import codec
 from schemas.errors import EXIT_SETUP, SetupError
+from schemas.grid import load_district
 from schemas.policy import load_policy, policy_hash
 from schemas.topics import CASES, DEAD_LETTERS, REFERENCE
-from tests.builders import DISTRICT, NINE, REGISTRY, a_report, seconds
+from tests.builders import DISTRICT, GRID, NINE, REGISTRY, a_case, a_report, seconds
 from tests.conftest import environment, eventually, process
 from tests.district import District
 
@@ -120,6 +123,29 @@ def test_a_worker_takes_the_latest_edition_and_not_its_own_files(edited: Setting
     assert {case.policy for case in district.values(CASES)} == {expected}
     assert expected in log.read_text()
     publish(other.model_copy(update={"district_dir": DISTRICT}), utc_now())
+
+
+@pytest.mark.parametrize(("grid", "may_go"), [(GRID, False), ("610117002002004", True)])
+def test_a_grid_that_has_cases_cannot_go(edited: Settings, grid: str, may_go: bool) -> None:
+    """No worker could start without it, so it is refused before it is in force; one without cases may go."""
+    case = a_case()
+    with Producer(edited, "test") as producer:
+        producer.send(CASES, key=case.case_id, ce_id="case", at=NINE, value=case).result(10)
+    before = load_district(edited.district_dir)
+    without = replace(
+        before,
+        map=replace(before.map, grids=[g for g in before.map.grids if g.id != grid]),
+        people=[p for p in before.people if p.area != grid],
+        absences=[],
+        cameras=[c for c in before.cameras if c.grid_id != grid],
+    )
+    save(edited.district_dir, before, without)
+
+    if may_go:
+        assert len(publish(edited, NINE).written) == 2
+    else:
+        with pytest.raises(SetupError, match=f"map.geojson: {grid}: a grid that has cases cannot go"):
+            publish(edited, NINE)
 
 
 def test_a_worker_without_an_edition_says_what_to_run(broker: Settings) -> None:
