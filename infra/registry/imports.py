@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
+from shutil import copymode
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -135,7 +136,10 @@ def save(directory: Path, before: District, after: District) -> list[str]:
 
     Each file is complete on disk under another name before it takes the place of the old one, so a
     reader, or a start after a power cut, sees the old file or the new one. Comments at a TOML
-    file's head are kept.
+    file's head are kept, and so are the file's permissions.
+
+    Raises:
+        SetupError: a file cannot be written; it is as it was.
     """
     contents = {}
     if after.map != before.map:
@@ -146,7 +150,10 @@ def save(directory: Path, before: District, after: District) -> list[str]:
     if after.cameras != before.cameras:
         contents[CAMERAS_FILE] = _toml(directory / CAMERAS_FILE, CameraList(cameras=after.cameras))
     for name, content in contents.items():
-        _replace(directory / name, content)
+        try:
+            _replace(directory / name, content)
+        except OSError as error:
+            raise SetupError(name, f"cannot be written: {error.strerror}") from error
     return list(contents)
 
 
@@ -382,6 +389,8 @@ def _replace(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    if path.exists():
+        copymode(path, beside)
     beside.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

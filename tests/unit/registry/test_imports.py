@@ -243,6 +243,26 @@ def test_nothing_to_change_writes_nothing(directory: Path) -> None:
     assert imports.save(directory, BEFORE, result.district) == []
 
 
+def test_a_file_that_cannot_be_written_is_named_and_stays(directory: Path) -> None:
+    """Here something stands in the way of the new file."""
+    (directory / ".people.toml.new").mkdir()
+    before = (directory / "people.toml").read_bytes()
+
+    with pytest.raises(SetupError, match=r"people\.toml: cannot be written"):
+        imports.save(directory, BEFORE, people(CHINESE).district)
+
+    assert (directory / "people.toml").read_bytes() == before
+
+
+def test_a_file_keeps_its_permissions(directory: Path) -> None:
+    """A roster that only its owner may read stays so."""
+    (directory / "people.toml").chmod(0o600)
+
+    imports.save(directory, BEFORE, people(CHINESE).district)
+
+    assert (directory / "people.toml").stat().st_mode & 0o777 == 0o600
+
+
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
