@@ -1,5 +1,6 @@
 """The service catalogue and the SLA policy: data, checked on load, addressed by content."""
 
+from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
@@ -102,6 +103,18 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
     def sla(self, item_code: str) -> SlaClass:
         """Return the SLA class of a known item."""
         return self._classes[self.items[item_code].sla]
+
+    def spans(self, item_code: str, clock: Clock) -> tuple[timedelta, timedelta]:
+        """Return how long after its start *clock* warns, and how long after it is due, of a known item."""
+        return self._spans[self.items[item_code].sla, clock]
+
+    @cached_property
+    def _spans(self) -> dict[tuple[str, Clock], tuple[timedelta, timedelta]]:
+        return {
+            (sla.name, clock): (timedelta(milliseconds=int(ms * sla.warn_share)), timedelta(milliseconds=ms))
+            for sla in self.file.classes
+            for clock, ms in sla.budgets_ms.items()
+        }
 
     @cached_property
     def _classes(self) -> dict[str, SlaClass]:

@@ -6,8 +6,12 @@
                             first rung
 
 The ladder climbs only the rungs above the level the case had when the clock started.
-Every instant follows from `started_at` and the policy alone: a worker that was away
-fires late, but with the true due time.
+Every instant follows from `started_at`, the pauses, what was granted, and the policy alone: a
+worker that was away fires late, but with the true due time.
+
+A pause moves all that has not happened yet by what the clock would have counted meanwhile. An
+extension does the same by what was granted. Neither undoes a breach: `due_at` then stays, and
+the next rung waits that much longer.
 """
 
 from collections.abc import Sequence
@@ -20,6 +24,7 @@ from schemas.policy import Ladder, Policy, Rung, SlaClass
 
 WARN, BREACH = 0, 1
 _ORDER = {level: rank for rank, level in enumerate(Level)}
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def rungs_above(ladder: Ladder, level: Level) -> Sequence[Rung]:
@@ -29,30 +34,63 @@ def rungs_above(ladder: Ladder, level: Level) -> Sequence[Rung]:
 
 def start(case: Case, clock: Clock, *, armed: int, at: datetime, policy: Policy) -> Timer:
     """Return *clock* started at *at* by ledger event number *armed*."""
-    sla = policy.sla(case.item_code)
-    timer = Timer(
+    warn, budget = policy.spans(case.item_code, clock)
+    return Timer(
         clock=clock,
         armed=armed,
         started_at=at,
-        due_at=at + timedelta(milliseconds=sla.budgets_ms[clock]),
+        due_at=at + budget,
         from_level=case.level,
         step=WARN,
-        next_at=None,
+        next_at=at + warn,
     )
-    return replace(timer, next_at=step_at(timer, WARN, sla, policy.file.ladder))
+
+
+def pause(timer: Timer, at: datetime) -> Timer:
+    """Return *timer* standing still from *at*; nothing happens until it is resumed."""
+    return replace(timer, paused_at=at, next_at=None)
+
+
+def resume(timer: Timer, at: datetime, policy: Policy, item_code: str) -> Timer:
+    """Return a paused *timer* running again from *at*; what the clock would have counted meanwhile is not counted."""
+    if timer.paused_at is None:
+        return timer
+    paused_ms = timer.paused_ms + (at - timer.paused_at) // _MILLISECOND
+    return _rescheduled(replace(timer, paused_at=None, paused_ms=paused_ms), policy, item_code)
+
+
+def extend(timer: Timer, by_ms: int, policy: Policy, item_code: str) -> Timer:
+    """Return *timer* with *by_ms* more, in the clock's own time; a paused one stays paused."""
+    return _rescheduled(replace(timer, extended_ms=timer.extended_ms + by_ms), policy, item_code)
+
+
+def _rescheduled(timer: Timer, policy: Policy, item_code: str) -> Timer:
+    sla, ladder = policy.sla(item_code), policy.file.ladder
+    if timer.step <= BREACH:
+        timer = replace(timer, due_at=_instant(timer, _budget_ms(timer, sla)))
+    return timer if timer.paused_at is not None else replace(timer, next_at=step_at(timer, timer.step, sla, ladder))
 
 
 def step_at(timer: Timer, step: int, sla: SlaClass, ladder: Ladder) -> datetime | None:
     """Return when *step* of *timer* happens, or None when the ladder ends before it."""
     if step == WARN:
-        return timer.started_at + (timer.due_at - timer.started_at) * sla.warn_share
+        return _instant(timer, int(_budget_ms(timer, sla) * sla.warn_share))
     rungs = rungs_above(ladder, timer.from_level)
     climbed, repeats = rungs[: step - BREACH], step - BREACH - max(len(rungs) - 1, 0)
     if repeats > ladder.repeats:
         return None
-    pause = ladder.rungs[-1].budget_ms
-    waited = sum(rung.budget_ms for rung in climbed[: max(len(rungs) - 1, 0)]) + pause * max(repeats, 0)
-    return timer.due_at + timedelta(milliseconds=waited)
+    pause_ms = ladder.rungs[-1].budget_ms
+    waited = sum(rung.budget_ms for rung in climbed[: max(len(rungs) - 1, 0)]) + pause_ms * max(repeats, 0)
+    return _instant(timer, _budget_ms(timer, sla) + waited)
+
+
+def _budget_ms(timer: Timer, sla: SlaClass) -> int:
+    return sla.budgets_ms[timer.clock] + timer.extended_ms
+
+
+def _instant(timer: Timer, counted_ms: int) -> datetime:
+    """Return when *timer* has counted *counted_ms*, if nothing else happens to it."""
+    return timer.started_at + timedelta(milliseconds=counted_ms + timer.paused_ms)
 
 
 def rung_of(timer: Timer, step: int, ladder: Ladder) -> Level | None:
