@@ -27,6 +27,13 @@ class Severity(StrEnum):
     MAJOR = "major"
 
 
+class TimeBase(StrEnum):
+    """Which time a clock counts."""
+
+    NATURAL = "natural"  # 24 hours, 7 days
+    WORKING = "working"  # office hours of working days
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """First level of the catalogue (大类)."""
 
@@ -44,11 +51,16 @@ class Item(Struct, frozen=True, kw_only=True):
     severity: Severity
     sla: Annotated[str, Meta(description="name of an SLA class of the policy")]
     department: Annotated[str, Meta(description="职能部门 that owns it at the top rung")]
+    time_base: TimeBase = TimeBase.NATURAL
+    # Two reports of one item this near in place and time may be one thing; None: never suggested.
+    duplicate_radius_m: Annotated[int, Meta(ge=1)] | None = None
+    duplicate_window_ms: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `items.toml`."""
 
+    source: Annotated[str, Meta(min_length=1, description="where the items and their figures come from")]
     groups: list[Group]
     items: list[Item]
 
@@ -147,6 +159,11 @@ def load_policy(directory: Path) -> Policy:
 def _problems(catalogue: Catalogue, policy: Policy) -> list[str]:
     items, classes = catalogue.items, {c.name: c for c in policy.file.classes}
     found = [f"item {i.code} belongs to no group" for i in items if i.code[:2] not in policy.groups]
+    found += [
+        f"item {i.code} has only one of duplicate_radius_m and duplicate_window_ms"
+        for i in items
+        if (i.duplicate_radius_m is None) != (i.duplicate_window_ms is None)
+    ]
     found += [f"item {i.code} names unknown SLA class {i.sla!r}" for i in items if i.sla not in classes]
     for sla in classes.values():
         found += [f"class {sla.name} lacks a budget for {clock}" for clock in Clock if clock not in sla.budgets_ms]

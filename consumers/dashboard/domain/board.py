@@ -63,7 +63,7 @@ class Board:
         groups = [self._camera_group(grid_id, model, now) for grid_id in self._registry.cameras_of]
         topics = [_topic(topic, model) for topic in TOPICS] if model.samples else []
         cases = pressing([row for row in rows if focus in (None, row.grid_id)], every=focus is not None)
-        district = self._registry.district.district
+        district = self._registry.content.map.district
         return View(
             now=now,
             district=Names(district.name, district.name_en),
