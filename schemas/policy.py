@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.calendar import Calendar, load_calendar
 from schemas.cameras import CameraEventKind
 from schemas.cases import Clock, Level
 from schemas.errors import SetupError
@@ -80,7 +81,7 @@ class Ladder(Struct, frozen=True, kw_only=True):
 
 
 class SlaClass(Struct, frozen=True, kw_only=True):
-    """Budgets of one class of items, in natural time."""
+    """Budgets of one class of items, in the time base of each item."""
 
     name: str
     budgets_ms: dict[Clock, Annotated[int, Meta(ge=1)]]
@@ -105,27 +106,43 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """What one clock gives one item."""
+
+    warn: timedelta
+    budget: timedelta
+    time_base: TimeBase
+
+
 class Policy(Struct, frozen=True, kw_only=True, dict=True):
-    """Catalogue and SLA policy as one value: what travels on `reference` and what cases are opened under."""
+    """Catalogue, SLA policy and calendar as one value: what travels on `reference` and what cases are opened under.
+
+    Whatever a deadline depends on is in it, so its hash on a case fixes every deadline of that case.
+    """
 
     file: PolicyFile
     items: dict[str, Item]
     groups: dict[str, Group]
+    calendar: Annotated[Calendar | None, Meta(description="of working time; null in policies that had none")] = None
 
     def sla(self, item_code: str) -> SlaClass:
         """Return the SLA class of a known item."""
         return self._classes[self.items[item_code].sla]
 
-    def spans(self, item_code: str, clock: Clock) -> tuple[timedelta, timedelta]:
-        """Return how long after its start *clock* warns, and how long after it is due, of a known item."""
-        return self._spans[self.items[item_code].sla, clock]
+    def terms(self, item_code: str, clock: Clock) -> Terms:
+        """Return what *clock* gives a known item."""
+        return self._terms[item_code, clock]
 
     @cached_property
-    def _spans(self) -> dict[tuple[str, Clock], tuple[timedelta, timedelta]]:
+    def _terms(self) -> dict[tuple[str, Clock], Terms]:
         return {
-            (sla.name, clock): (timedelta(milliseconds=int(ms * sla.warn_share)), timedelta(milliseconds=ms))
-            for sla in self.file.classes
-            for clock, ms in sla.budgets_ms.items()
+            (item.code, clock): Terms(
+                warn=timedelta(milliseconds=ms) * self.sla(item.code).warn_share,
+                budget=timedelta(milliseconds=ms),
+                time_base=item.time_base,
+            )
+            for item in self.items.values()
+            for clock, ms in self.sla(item.code).budgets_ms.items()
         }
 
     @cached_property
@@ -139,7 +156,7 @@ def policy_hash(policy: Policy) -> str:
 
 
 def load_policy(directory: Path) -> Policy:
-    """Read `items.toml` and `policy.toml` of *directory*.
+    """Read `items.toml`, `policy.toml` and the calendar of *directory*.
 
     Raises:
         SetupError: a file is wrong; the text names file and field.
@@ -149,6 +166,7 @@ def load_policy(directory: Path) -> Policy:
         file=file,
         items={item.code: item for item in catalogue.items},
         groups={group.code: group for group in catalogue.groups},
+        calendar=load_calendar(directory),
     )
     problems = _problems(catalogue, policy)
     if problems:

@@ -8,8 +8,6 @@ from pipelines.domain import cases, sla
 from schemas.cases import Clock, LedgerKind, Level, Move, Timer
 from tests.builders import NINE, POLICY, a_case, moved, opened, seconds
 
-LADDER = POLICY.file.ladder
-
 
 def timer(from_level: Level) -> Timer:
     return Timer(
@@ -34,7 +32,7 @@ def timer(from_level: Level) -> Timer:
 )
 def test_steps_come_when_the_policy_says(level: Level, steps: list[float | None]) -> None:
     """Warn at 75 %, breach at 100 %, one rung after the other, two repeats at the top, then nothing."""
-    got = [sla.step_at(timer(level), step, POLICY.sla("01001"), LADDER) for step in range(len(steps))]
+    got = [sla.step_at(timer(level), step, POLICY, "01001") for step in range(len(steps))]
 
     assert got == [None if s is None else NINE + seconds(s) for s in steps]
 
@@ -108,7 +106,7 @@ def test_a_pause_moves_all_that_is_to_come_by_its_length() -> None:
     assert paused.next_at is None
     assert (once.next_at, once.due_at) == (NINE + seconds(15 + 7), NINE + seconds(20 + 7))
     assert (twice.next_at, twice.due_at) == (NINE + seconds(15 + 10), NINE + seconds(20 + 10))
-    assert sla.step_at(twice, 2, POLICY.sla("01001"), LADDER) == NINE + seconds(28 + 10)
+    assert sla.step_at(twice, 2, POLICY, "01001") == NINE + seconds(28 + 10)
 
 
 def test_an_extension_moves_the_deadline_by_what_was_granted() -> None:
