@@ -92,6 +92,9 @@ class LedgerKind(StrEnum):
     VERIFIED = "verified"
     REWORKED = "reworked"
     ARCHIVED = "archived"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    EXTENDED = "extended"
     WARNED = "warned"
     BREACHED = "breached"
     ESCALATED = "escalated"
@@ -116,6 +119,7 @@ class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Clock | None = None
     due_at: Annotated[Instant | None, Meta(description="the deadline this event set, or that passed")] = None
     repeat: int = 0
+    extended_ms: Annotated[int | None, Meta(ge=1, description="of an extension: what was granted")] = None
     note: Text | None = None
 
 

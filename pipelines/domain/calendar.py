@@ -95,11 +95,6 @@ def stretches(calendar: Calendar, since: datetime, until: datetime) -> Iterator[
         yield open_stretch
 
 
-def is_provisional(calendar: Calendar, at: datetime) -> bool:
-    """Tell whether *at* lies in a year whose make-up workdays nobody has announced."""
-    return at.astimezone(ZoneInfo(calendar.zone)).year not in calendar.announced
-
-
 def _alike(a: Stretch, b: Stretch) -> bool:
     return (a.why, a.day and a.day.name, a.is_provisional) == (b.why, b.day and b.day.name, b.is_provisional)
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from pipelines.domain.calendar import add_working_time, working_time
 from schemas.calendar import Calendar
-from schemas.cases import Case, Clock, Level, Timer
+from schemas.cases import Case, Clock, LedgerEvent, Level, Timer
 from schemas.errors import SetupError
 from schemas.policy import Ladder, Policy, Rung, TimeBase
 
@@ -36,8 +36,11 @@ def rungs_above(ladder: Ladder, level: Level) -> Sequence[Rung]:
     return [rung for rung in ladder.rungs if _ORDER[rung.level] > _ORDER[level]]
 
 
-def start(case: Case, clock: Clock, *, armed: int, at: datetime, policy: Policy) -> Timer:
-    """Return *clock* started at *at* by ledger event number *armed*."""
+def start(case: Case | LedgerEvent, clock: Clock, *, armed: int, at: datetime, policy: Policy) -> Timer:
+    """Return *clock* started at *at* by ledger event number *armed*.
+
+    *case* is as that event left it; the event says all that counts of it.
+    """
     terms = policy.terms(case.item_code, clock)
     if terms.time_base is TimeBase.NATURAL:
         due_at, next_at = at + terms.budget, at + terms.warn
