@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from infra import doctor as checks
-from infra import logs
+from infra import logs, reference
 from infra import replay as dead_letters
 from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
@@ -338,6 +338,18 @@ def migrate(*, dry_run: bool = False, json: Json = False) -> None:
     with closing(connect(Settings(), ClickHouseRole.WRITER)) as client:
         applied = run_migrations(client, MIGRATIONS, dry_run=dry_run)
     show([msgspec.to_builtins(migration) for migration in applied], as_json=json)
+
+
+@app.command
+def publish(*, json: Json = False) -> None:
+    """Put the district's grids, people, cameras, items and policy in force, for workers that start from now on.
+
+    Args:
+        json: print JSON.
+    """
+    published = reference.publish(Settings(), utc_now())
+    row = msgspec.to_builtins(published.edition)
+    show(row | {"written": published.written if json else ", ".join(published.written) or "nothing"}, as_json=json)
 
 
 @app.command

@@ -119,7 +119,7 @@ class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Clock | None = None
     due_at: Annotated[Instant | None, Meta(description="the deadline this event set, or that passed")] = None
     repeat: int = 0
-    extended_ms: Annotated[int | None, Meta(ge=1, description="of an extension: what was granted")] = None
+    extended_ms: Annotated[int, Meta(ge=1, description="of an extension: what was granted")] | None = None
     note: Text | None = None
 
 

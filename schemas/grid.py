@@ -186,6 +186,9 @@ class Registry:
         self.people = {person.id: person for person in content.people}
         self.places = {place.id: place for place in _places(content.map)}
         self._served: dict[tuple[str, Role], list[Person]] = {}
+        self._of_area: dict[tuple[str, Role], list[Person]] = {}
+        for person in content.people:
+            self._of_area.setdefault((person.area, person.role), []).append(person)
         self._away: dict[str, list[Absence]] = {}
         self._replaces: dict[str, list[Absence]] = {}
         for absence in content.absences:
@@ -202,10 +205,14 @@ class Registry:
         return found
 
     def people_for(self, grid_id: str, role: Role) -> list[Person]:
-        """Return who serves *grid_id* in *role*: their area's code is a prefix of the grid's."""
+        """Return who serves *grid_id* in *role*, those of the smallest area first.
+
+        Their area's code is a prefix of the grid's.
+        """
         found = self._served.get((grid_id, role))
         if found is None:
-            people = [p for p in self.content.people if p.role is role and grid_id.startswith(p.area)]
+            areas = (grid_id[:digits] for digits in (_GRID, _VILLAGE, _STREET, _DISTRICT))
+            people = [person for area in areas for person in self._of_area.get((area, role), ())]
             found = self._served[grid_id, role] = people
         return found
 

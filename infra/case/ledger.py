@@ -1,4 +1,4 @@
-"""Cases as the topics have them: their ledger, and the policies they were opened under."""
+"""A case as the topics have it: its ledger, and the policy it was opened under."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -6,14 +6,14 @@ from contextlib import suppress
 import msgspec
 
 from infra.kafka import read_to_end
+from infra.reference import in_force
 from infra.settings import Settings
 from pipelines.domain.explain import Explanation, explain
 from schemas import codec
 from schemas.cases import Case, LedgerEvent
 from schemas.errors import RecordError
 from schemas.fields import CaseId
-from schemas.policy import Policy
-from schemas.topics import CASE_EVENTS, CASES, REFERENCE
+from schemas.topics import CASE_EVENTS, CASES
 
 
 def explanation(settings: Settings, case_id: str) -> Explanation:
@@ -34,17 +34,7 @@ def explanation(settings: Settings, case_id: str) -> Explanation:
     policy_id = _policy_of(settings, case_id, partition)
     if not events or policy_id is None:
         raise RecordError("unknown_case", f"no case {case_id}")
-    return explain(events, policies(settings)[policy_id], policy_id)
-
-
-def policies(settings: Settings) -> dict[str, Policy]:
-    """Return every policy that a case may have been opened under, by content hash."""
-    found = {}
-    for message in read_to_end(settings, REFERENCE):
-        name, _, content_hash = (message.key() or b"").decode().partition(":")
-        if name == "policy":
-            found[content_hash] = codec.decode(REFERENCE, message.value())
-    return found
+    return explain(events, in_force(settings).policies[policy_id], policy_id)
 
 
 def _ledger_of(settings: Settings, case_id: str, partition: int) -> Iterator[LedgerEvent]:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from infra.clickhouse import Role, connect
 from infra.kafka import committed, group_lag, headers, read_to_end
 from infra.local.journal import Act, read_journal
+from infra.reference import in_force
 from infra.settings import Settings
 from pipelines.domain.calendar import add_working_time
 from schemas import codec
@@ -36,7 +37,6 @@ from schemas.topics import (
     CASES,
     CLOCK_TICKS,
     DEAD_LETTERS,
-    REFERENCE,
     REPORTS,
     TOPICS,
     Cleanup,
@@ -253,8 +253,8 @@ def _ids(settings: Settings, topic: Topic) -> set[str]:
 
 def _policies(settings: Settings) -> dict[str, Policy]:
     """Return the policy each case was opened under, by case id."""
-    policies = {(m.key() or b"").decode(): codec.decode(REFERENCE, m.value()) for m in read_to_end(settings, REFERENCE)}
-    return {case.case_id: policies[f"policy:{case.policy}"] for case in _values(settings, CASES)}
+    policies = in_force(settings).policies
+    return {case.case_id: policies[case.policy] for case in _values(settings, CASES)}
 
 
 def _cameras_live(settings: Settings) -> int:

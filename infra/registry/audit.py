@@ -34,7 +34,7 @@ class FindingCode(StrEnum):
     NO_OUTLINE = "no_outline"  # neither the village nor what it belongs to has one: gaps at its edge stay unseen
     NO_WORKER = "no_worker"  # a grid without a part-time worker
     NOBODY_ON_DUTY = "nobody_on_duty"  # its workers are away and nobody stands in
-    NO_PERSON = "no_person"  # a place without a role it needs
+    NO_PERSON = "no_person"  # a place without a role or department it needs
     FEW_CAMERAS = "few_cameras"
     MANY_CAMERAS = "many_cameras"
     CAMERA_OUTSIDE = "camera_outside_grid"
@@ -57,11 +57,12 @@ class _Area(Struct, frozen=True, kw_only=True):
     shape: Any  # a shapely polygon, made valid
 
 
-def audit(registry: Registry, at: datetime, tolerance_m2: float) -> list[Finding]:
+def audit(registry: Registry, departments: Iterable[str], at: datetime, tolerance_m2: float) -> list[Finding]:
     """Return every finding, by level and place.
 
     Args:
         registry: the district.
+        departments: who has to have a person, as the catalogue names them.
         at: when people have to be on duty.
         tolerance_m2: gaps, overlaps and parts outside up to this area are not findings.
     """
@@ -79,6 +80,7 @@ def audit(registry: Registry, at: datetime, tolerance_m2: float) -> list[Finding
         *(found for found in ground if found.area_m2 is None or found.area_m2 > tolerance_m2),
         *_without_outline(registry),
         *_without_people(registry, at),
+        *_departments_without_people(registry, departments),
         *_camera_findings(registry, {area.id: area for area in areas}),
     ]
 
@@ -179,6 +181,14 @@ def _without_people(registry: Registry, at: datetime) -> Iterator[Finding]:
         for place in registry.places.values():
             if len(place.id) == digits and place.id not in served:
                 yield Finding(code=FindingCode.NO_PERSON, place=place.id, name=place.name, detail=f"no {role}")
+
+
+def _departments_without_people(registry: Registry, departments: Iterable[str]) -> Iterator[Finding]:
+    district = registry.content.map.district
+    there = {person.department for person in registry.people.values()}
+    for department in sorted(set(departments) - there):
+        detail = f"nobody of department {department}, which owns items of the catalogue"
+        yield Finding(code=FindingCode.NO_PERSON, place=district.id, name=district.name, detail=detail)
 
 
 def _camera_findings(registry: Registry, areas: dict[str, _Area]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,9 @@ from infra.registry.imports import Import
 from infra.settings import Settings
 from infra.show import Json, show
 from schemas.errors import SetupError
-from schemas.grid import District, load_district, load_registry
+from schemas.grid import District, Registry, Role, load_district, load_registry
+from schemas.ground import Ground
+from schemas.policy import load_policy
 
 app = cyclopts.App(name="registry", help="Grids, people, cameras of the district: audit them, import them.")
 Take = Callable[[District, bytes, str], Import]
@@ -46,8 +49,9 @@ def audit(
         tolerance_m2: gaps and overlaps up to this many square metres are no findings.
         json: print one object a finding.
     """
-    registry = load_registry(Settings().district_dir)
-    findings = coverage.audit(registry, utc_now(), tolerance_m2)
+    directory = Settings().district_dir
+    registry, items = load_registry(directory), load_policy(directory).items.values()
+    findings = coverage.audit(registry, (item.department for item in items), utc_now(), tolerance_m2)
     if json:
         show(msgspec.to_builtins(findings), as_json=True)
     elif findings:
@@ -55,6 +59,38 @@ def audit(
     totals = ", ".join(f"{n} {code}" for code, n in coverage.counts(findings).items()) or "no finding"
     _err.print(f"{len(registry.grids)} grids, {len(registry.cameras)} cameras, tolerance {tolerance_m2:g} m²: {totals}")
     sys.exit(1 if strict and findings else 0)
+
+
+@app.command
+def where(
+    longitude: Annotated[float, Parameter(allow_leading_hyphen=True, validator=Number(gte=-180, lte=180))],
+    latitude: Annotated[float, Parameter(allow_leading_hyphen=True, validator=Number(gte=-90, lte=90))],
+    *,
+    json: Json = False,
+) -> None:
+    """Tell which grid holds a point and who serves it now; exit 1 when none does.
+
+    Args:
+        longitude: in degrees, WGS-84.
+        latitude: in degrees, WGS-84.
+        json: print JSON.
+    """
+    registry = load_registry(Settings().district_dir)
+    grid = Ground(registry.grids.values()).grid_at(longitude, latitude)
+    if grid is None:
+        _err.print("no grid holds this point")
+        sys.exit(1)
+    village = registry.places[grid.village_id]
+    show(
+        {"grid": grid.id, "name": grid.name, "village": village.name} | _on_duty(registry, grid.id, utc_now()),
+        as_json=json,
+    )
+
+
+def _on_duty(registry: Registry, grid_id: str, at: datetime) -> dict[str, str]:
+    """Return who acts in each role of a grid at *at*; a role that nobody acts in is left out."""
+    acting = {role: [registry.on_duty(p.id, at) for p in registry.people_for(grid_id, role)] for role in Role}
+    return {role.value: ", ".join(filter(None, people)) for role, people in acting.items() if any(people)}
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from infra.clock import utc_now
 from infra.kafka import group_lag
 from infra.local.summary import escalations_due, time_reached
+from infra.reference import publish
 from infra.settings import Settings
 from pipelines.app import APP_ID
 from schemas import codec
@@ -57,7 +58,9 @@ def work_left(settings: Settings) -> int:
 def calm(district: District, tmp_path_factory: pytest.TempPathFactory) -> District:
     """The district under a policy whose acknowledgement takes 6 s."""
     directory: Path = tmp_path_factory.mktemp("district")
-    return District(with_policy(district.settings, directory, CALM), district.producer)
+    settings = with_policy(district.settings, directory, CALM)
+    publish(settings, utc_now())
+    return District(settings, district.producer)
 
 
 def test_an_acknowledgement_in_time_counts_however_long_the_worker_was_away(calm: District) -> None:

@@ -51,6 +51,24 @@ def test_the_audit_gives_scripts_code_and_place(directory: Path) -> None:
     assert ended.stderr == "28 grids, 32 cameras, tolerance 1 m²: 20 few_cameras\n"
 
 
+def test_a_point_tells_its_grid_and_who_is_there(directory: Path) -> None:
+    """The pilot village's first camera stands in its first grid; a substitute shows in the place of who is away."""
+    people = directory / "people.toml"
+    text = people.read_text(encoding="utf-8")
+    away = 'person = "pt-001001001"\nsince = 2026-01-01 00:00:00+08:00\nuntil = 2226-01-01 00:00:00+08:00\n'
+    people.write_text(f'{text}\n[[absences]]\n{away}substitute = "ft-001001"\n', encoding="utf-8")
+
+    found = json.loads(run(directory, "where", "109.052053", "34.543939", "--json").stdout)
+
+    assert (found["grid"], found["village"]) == ("610117001001001", "东张市村")
+    assert (found["part_time"], found["police"]) == ("ft-001001", "po-001001")
+
+
+def test_a_point_outside_has_no_grid(directory: Path) -> None:
+    """Exit code 1, for scripts; the equator is no usage error."""
+    assert run(directory, "where", "-0.5", "0").returncode == 1
+
+
 PEOPLE = "工号,姓名,岗位,网格编码\npt-new,演示新人,兼职网格员,610117001001001\n"
 
 

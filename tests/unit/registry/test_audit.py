@@ -66,7 +66,7 @@ def a_district(*grids: Grid, outline: Any = None, **changes: Any) -> Registry:
 
 
 def found(registry: Registry, tolerance_m2: float = 1.0) -> list[Finding]:
-    return audit(registry, NINE, tolerance_m2)
+    return audit(registry, [], NINE, tolerance_m2)
 
 
 WHOLE = box(0, 0, 1000, 500)
@@ -179,6 +179,17 @@ def test_everybody_who_is_needed_is_missed(role: Role) -> None:
     assert finding.place == left_out.area
 
 
+def test_a_department_that_owns_items_has_a_person() -> None:
+    """The top rung of the ladder would call nobody."""
+    liaison = Person(id="dp", role=Role.DEPARTMENT, area=VILLAGE[:6], department="公安")
+    registry = Registry(replace(FULL, people=[*FULL.people, liaison]))
+
+    (finding,) = audit(registry, ["公安", "环保", "环保"], NINE, 1.0)
+
+    assert (finding.code, finding.place) == (FindingCode.NO_PERSON, VILLAGE[:6])
+    assert "环保" in finding.detail
+
+
 @pytest.mark.parametrize(("substitute", "codes"), [(None, [FindingCode.NOBODY_ON_DUTY]), ("ft", [])])
 def test_a_worker_who_is_away_needs_a_substitute(substitute: str | None, codes: list[FindingCode]) -> None:
     """On the day of the audit somebody has to be on duty in every grid."""
@@ -186,7 +197,7 @@ def test_a_worker_who_is_away_needs_a_substitute(substitute: str | None, codes: 
     registry = Registry(replace(FULL, absences=[away]))
 
     assert [finding.code for finding in found(registry)] == codes
-    assert audit(registry, datetime(2026, 1, 1, tzinfo=UTC), 1.0) == []
+    assert audit(registry, [], datetime(2026, 1, 1, tzinfo=UTC), 1.0) == []
 
 
 @pytest.mark.parametrize(
