@@ -1,4 +1,4 @@
-"""A case as the topics have it: its ledger, and the policy it was opened under."""
+"""Cases as the topics have them: their ledger, and the policy each was opened under."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +13,7 @@ from schemas import codec
 from schemas.cases import Case, LedgerEvent
 from schemas.errors import RecordError
 from schemas.fields import CaseId
+from schemas.policy import Policy
 from schemas.topics import CASE_EVENTS, CASES
 
 
@@ -35,6 +36,27 @@ def explanation(settings: Settings, case_id: str) -> Explanation:
     if not events or policy_id is None:
         raise RecordError("unknown_case", f"no case {case_id}")
     return explain(events, in_force(settings).policies[policy_id], policy_id)
+
+
+def every_case(settings: Settings) -> tuple[list[LedgerEvent], dict[str, Policy]]:
+    """Return every line of the ledger, and the policy of each of its cases.
+
+    Raises:
+        UnavailableError: the broker does not answer.
+    """
+    policies, held = in_force(settings).policies, dict[str, str]()
+    for message in read_to_end(settings, CASES):
+        with suppress(RecordError):
+            case: Case = codec.decode(CASES, message.value())
+            held[case.case_id] = case.policy
+    lines: list[LedgerEvent] = []
+    for message in read_to_end(settings, CASE_EVENTS):
+        with suppress(RecordError):
+            event: LedgerEvent = codec.decode(CASE_EVENTS, message.value())
+            # Of a case that was opened since the other topic was read, the next run tells.
+            if event.case_id in held:
+                lines.append(event)
+    return lines, {case_id: policies[policy_id] for case_id, policy_id in held.items()}
 
 
 def _ledger_of(settings: Settings, case_id: str, partition: int) -> Iterator[LedgerEvent]:
