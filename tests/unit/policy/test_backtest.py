@@ -5,46 +5,13 @@ from random import Random
 
 from msgspec.structs import replace
 
-from pipelines.domain import cases
 from pipelines.domain.backtest import Comparison, Dimension, Line, backtest
-from pipelines.domain.cases import Cause, Opening, Outcome
-from schemas.cases import LedgerEvent, LedgerKind, Move
+from schemas.cases import LedgerEvent, LedgerKind
 from schemas.policy import Policy, SlaClass
-from schemas.reports import Channel
-from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WORKER, asked, seconds
+from tests.builders import NINE, POLICY
+from tests.months import ITEMS, MONTH, a_month
 
-MONTH = timedelta(days=30)
-ITEMS = ("01001", "01011", "05001", "03001")
 OTHER_GRID = "610117001001002"
-
-
-def a_month(seed: int, size: int) -> list[LedgerEvent]:
-    """Return the ledger of *size* cases whose people act in time, late or never."""
-    rng = Random(seed)
-    return [event for number in range(size) for event in _a_story(rng, number)]
-
-
-def _a_story(rng: Random, number: int) -> list[LedgerEvent]:
-    at = NINE + rng.random() * MONTH
-    opening = Opening(
-        grid_id=GRID,
-        item_code=rng.choice(ITEMS),
-        channel=Channel.WORKER,
-        origin_id=f"month-{number}",
-        summary="演示",
-        occurred_at=at,
-    )
-    outcome = cases.open_case(opening, Cause(id=opening.origin_id, at=at), POLICY, POLICY_ID, REGISTRY)
-    case, events = outcome.case, list(outcome.events)
-    moves = [(Move.ACKNOWLEDGE, WORKER), (Move.HANDLE, WORKER), (Move.VERIFY, CHECKER)][: rng.randint(0, 3)]
-    for move, by in moves:
-        at += seconds(rng.expovariate(1 / 15))
-        fired = cases.fire(case, at, POLICY)
-        moved = cases.apply(fired.case, asked(case, move, by), Cause(id=f"{number}-{move}", at=at), POLICY, REGISTRY)
-        assert isinstance(moved, Outcome), moved
-        case, events = moved.case, [*events, *fired.events, *moved.events]
-    last = cases.fire(case, NINE + MONTH, POLICY)
-    return [*events, *last.events]
 
 
 def halved(policy: Policy, name: str) -> Policy:
@@ -59,7 +26,7 @@ def halved(policy: Policy, name: str) -> Policy:
     )
 
 
-LEDGER = a_month(7, 400)
+LEDGER = [event for outcome in a_month(7, 400) for event in outcome.events]
 FROZEN = dict.fromkeys({event.case_id for event in LEDGER}, POLICY)
 
 
