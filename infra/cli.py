@@ -39,7 +39,7 @@ from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
 from infra.replay import Finding, Selection, State
 from infra.settings import Settings
-from infra.show import out, show
+from infra.show import Json, out, show
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, UnavailableError
 from schemas.topics import BY_NAME, TOPICS, Topic
 
@@ -48,6 +48,8 @@ app = cyclopts.App(
 )
 topics_app = cyclopts.App(name="topics", help="Kafka topics as code.")
 app.command(topics_app)
+app.command("infra.case.commands:app", name="case")
+app.command("infra.policy.commands:app", name="policy")
 app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit
 
 PROCESSES = {
@@ -61,7 +63,6 @@ PROCESSES = {
     "warehouse": "infra.local.warehouse",
 }
 _BROKER_S = 10.0  # a person waits no longer for a broker that is not there
-Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 
 _err = Console(stderr=True, highlight=False)
 

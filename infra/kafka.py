@@ -128,18 +128,20 @@ def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     )
 
 
-def read_to_end(settings: Settings, topic: Topic, *, timeout_s: float = 30.0) -> Iterator[Message]:
-    """Yield every record that *topic* holds at the time of the call, in order within each partition.
+def read_to_end(
+    settings: Settings, topic: Topic, *, partition: int | None = None, timeout_s: float = 30.0
+) -> Iterator[Message]:
+    """Yield every record that *topic*, or one *partition* of it, holds at the time of the call, in order.
 
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
     with _asking(settings, f"read-{topic.name}") as reader:
-        yield from _read_to_end(reader, topic.name, timeout_s)
+        yield from _read_to_end(reader, topic.name, partition, timeout_s)
 
 
-def _read_to_end(reader: Consumer, topic: str, timeout_s: float) -> Iterator[Message]:
-    found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+def _read_to_end(reader: Consumer, topic: str, partition: int | None, timeout_s: float) -> Iterator[Message]:
+    found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions if partition is None else [partition]
     bounds = {p: _bounds(reader, TopicPartition(topic, p), timeout_s) for p in found}
     left = {p: high for p, (low, high) in bounds.items() if low < high}
     reader.assign([TopicPartition(topic, p, bounds[p][0]) for p in left])

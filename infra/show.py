@@ -2,10 +2,13 @@
 
 import json
 import sys
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Column, Table
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 
 out = Console(highlight=False)
 

@@ -18,7 +18,7 @@ from infra.registry import imports
 from infra.registry.audit import Finding
 from infra.registry.imports import Import
 from infra.settings import Settings
-from infra.show import show
+from infra.show import Json, show
 from schemas.errors import SetupError
 from schemas.grid import District, Registry, Role, load_district, load_registry
 from schemas.ground import Ground
@@ -26,7 +26,6 @@ from schemas.policy import load_policy
 
 app = cyclopts.App(name="registry", help="Grids, people, cameras of the district: audit them, import them.")
 Take = Callable[[District, bytes, str], Import]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 Dry = Annotated[bool, Parameter(name="--dry-run", negative="")]
 
 _err = Console(stderr=True, highlight=False)

@@ -124,12 +124,12 @@ def _escalations(settings: Settings, until: Mapping[int, datetime]) -> Iterator[
     policies = in_force(settings).policies
     ledger = list(_values(CASE_EVENTS, _contents(settings, CASE_EVENTS)))
     cases = _values(CASES, _contents(settings, CASES))
-    ladders = {case.case_id: policies[case.policy].file.ladder for case in cases}
+    held = {case.case_id: policies[case.policy] for case in cases}
     alerts = _values(ALERTS_SLA, _contents(settings, ALERTS_SLA))
     sent = {alert.alert_id for alert in alerts if alert.kind is AlertKind.SLA_ESCALATION}
     grids = load_registry(settings.district_dir).grids
     by_grid = {grid: until[codec.partition_of(grid, settings.partitions)] for grid in grids}
-    due = escalations_due(ledger, ladders, by_grid)
+    due = escalations_due(ledger, held, by_grid)
     yield from _differs("escalations due but not sent", due - sent)
     yield from _differs("escalations sent but not due", sent - due)
 

@@ -147,6 +147,6 @@ def test_grid_state_is_a_fold_of_the_ledger(calm: District) -> None:
         if any(event.stage is stage for event in last.values())
     }
     assert state.breaches == sum(event.kind is LedgerKind.BREACHED for event in mine)
-    ladders = dict.fromkeys(last, POLICY.file.ladder)
+    policies = dict.fromkeys(last, POLICY)
     sent = {a.alert_id for a in calm.values(ALERTS_SLA) if a.kind is AlertKind.SLA_ESCALATION}
-    assert escalations_due(ledger, ladders, time_reached(calm.settings)) == sent
+    assert escalations_due(ledger, policies, time_reached(calm.settings)) == sent

@@ -38,6 +38,7 @@ def heat(case: Case, now: datetime) -> Heat:
     timer = case.timer
     if timer is None:
         return Heat.OPEN
+    now = timer.paused_at or now
     if now >= timer.due_at:
         return Heat.OVERDUE
     is_warned = timer.step > 0 or (timer.next_at is not None and now >= timer.next_at)
