@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -327,7 +328,9 @@ class CaseProgram:
         now = self._now or datetime.fromtimestamp(0, UTC)
         watched = (self._watched[camera.id] for camera in cameras if camera.id in self._watched)
         state = self._tallies[grid_id].state(watched, cameras=len(cameras), as_of=now)
-        return _output(topics.GRID_STATE, grid_id, f"{grid_id}/{now.isoformat()}", now, state)
+        # By content: a tick that is taken again after a kill may have more records behind it than the first time.
+        ident = f"{grid_id}/{now.isoformat()}/{crc32(codec.encode(state)):08x}"
+        return _output(topics.GRID_STATE, grid_id, ident, now, state)
 
     # -- checks -------------------------------------------------------------------------------
 
