@@ -68,13 +68,13 @@ class Fleet:
         """SIGCONT."""
         self._children[name].send_signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """SIGTERM all and wait until they have ended."""
-        for child in self._children.values():
+    def stop(self, *names: str) -> None:
+        """SIGTERM the named, or all, and wait until they have ended."""
+        ending = {name: self._children.pop(name) for name in names or list(self._children)}
+        for child in ending.values():
             child.terminate()
-        for name, child in self._children.items():
+        for name, child in ending.items():
             eventually(lambda ended=child: ended.poll() is not None, within_s=30, what=f"{name} ends on SIGTERM")
-        self._children.clear()
 
     def tend(self) -> None:
         """Start again whatever ended by itself."""

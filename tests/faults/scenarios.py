@@ -7,19 +7,23 @@ The same scenarios run on the real engine (`test_chaos`) and on builds with one 
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 from infra.clock import utc_now
-from infra.kafka import Producer
+from infra.kafka import Producer, read_to_end
 from infra.local.summary import time_reached
 from infra.settings import Settings
-from schemas.topics import DEAD_LETTERS
+from schemas.topics import DEAD_LETTERS, STATE_CHANGELOG
 from tests.faults.broker import Broker
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load, Sent
 from tests.faults.oracle import JUDGED, disagreements, repeats, uncommitted
 
 BOTH = ("worker-1", "worker-2")
+MOVE_EVERY_S = 6.0
+PAUSE_AT_MOST_S = 12.0  # R15: a worker that leaves is missed after its session, 6 s here; then state is read again
 COMMIT_WITHIN_S = 30.0  # R17: after the last fault and the last record, every commit is at the end
 
 
@@ -82,6 +86,39 @@ def joins(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, pe
             fleet.kill("worker-2")
             fleet.run_for(stack.settings.session_timeout_s + 3.0)
     return judge(stack, fleet, load.sent)
+
+
+def moves(stack: Stack, fleet: Fleet, rng: random.Random, *, seconds: float = 90.0, per_s: int = 120) -> list[str]:
+    """One worker, three, two, one, every six seconds, by start and SIGTERM; how long partitions stood still is told."""
+    fleet.start("worker-1")
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        began = utc_now()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for name in ("worker-2", "worker-3"):
+                fleet.start(name)
+                fleet.run_for(MOVE_EVERY_S)
+            for name in ("worker-3", "worker-2"):
+                fleet.stop(name)
+                fleet.run_for(MOVE_EVERY_S)
+        ended = utc_now()
+    found = judge(stack, fleet, load.sent)
+    longest_s = max(pauses_s(stack.settings, began, ended).values())
+    print(f"longest pause of a partition {longest_s:.1f} s")
+    if longest_s > PAUSE_AT_MOST_S:
+        found.append(f"a partition stood still for {longest_s:.1f} s")
+    return found
+
+
+def pauses_s(settings: Settings, since: datetime, until: datetime) -> dict[int, float]:
+    """Return, by partition, the longest time between two writes of its state."""
+    written: dict[int, list[float]] = {p: [since.timestamp(), until.timestamp()] for p in range(settings.partitions)}
+    for message in read_to_end(settings, STATE_CHANGELOG):
+        at_s = message.timestamp()[1] / 1000
+        if since.timestamp() < at_s < until.timestamp():
+            written[message.partition() or 0].append(at_s)
+    return {p: max(b - a for a, b in pairwise(sorted(times))) for p, times in written.items()}
 
 
 def outage(stack: Stack, fleet: Fleet, rng: random.Random) -> list[str]:
