@@ -26,7 +26,7 @@ from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import LedgerEvent, LedgerKind, Level
 from schemas.errors import RecordError
 from schemas.grid import load_registry
-from schemas.policy import Policy, TimeBase
+from schemas.policy import Policy, RungAct, TimeBase
 from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,
@@ -170,14 +170,17 @@ def _passed(start: LedgerEvent, end: datetime, policy: Policy) -> Iterator[str]:
     assert at is not None  # noqa: S101 - lines that start a clock carry its deadline
     above = [rung for rung in ladder.rungs if _RANK[rung.level] > _RANK[start.level]]
     top = ladder.rungs[-1]
-    steps = [(rung.level, "escalated", 0, rung.budget_ms) for rung in above]
-    steps += [(top.level, "reminded", repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
+    # A supervision notice is no escalation, and neither are its repeats; they take their time all the same.
+    steps = [(rung.level, "escalated" if rung.act is RungAct.TRANSFER else None, 0, rung.budget_ms) for rung in above]
+    again = None if above and top.act is RungAct.SUPERVISE else "reminded"
+    steps += [(top.level, again, repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
     if not above:
         at = _later(at, top.budget_ms, policy, start.item_code)
     for level, what, repeat, pause_ms in steps:
         if at > end:
             return
-        yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
+        if what is not None:
+            yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
         at = _later(at, pause_ms, policy, start.item_code)
 
 
