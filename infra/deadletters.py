@@ -8,7 +8,9 @@ from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
+from infra.logs import logger
 from schemas import codec
 from schemas.errors import RecordError
 from schemas.topics import DEAD_LETTERS
@@ -17,8 +19,11 @@ Headers = list[tuple[str, bytes]]
 INTERNAL: Final = "internal_error"
 WINDOW: Final = 1000
 MOST: Final = 50
-_MAX_HEADER = 2000
+_MAX_HEADER: Final = 2000
 _MAX_VALUE = 8 << 20  # compression lets records into topics that are many times what a batch may hold
+
+
+log = logger()
 
 
 class Origin(Struct, frozen=True, kw_only=True, order=True):
@@ -71,12 +76,15 @@ def dead_letter_headers(origin: Origin, error: RecordError, *, process: str, val
     return [(name, text.encode()) for name, text in fields.items() if text]
 
 
-def dead_letter(
-    origin: Origin, error: RecordError, *, process: str, value: bytes | None
-) -> tuple[bytes | None, Headers]:
-    """Return a dead letter's value, the original's unless no topic can hold it, and its headers."""
+def dead_letter(origin: Origin, error: Exception, *, process: str, value: bytes | None) -> tuple[bytes | None, Headers]:
+    """Return a dead letter's value, the original's unless no topic can hold it, and its headers.
+
+    An error that the rules did not foresee is ours, and is logged too.
+    """
+    if not isinstance(error, RecordError):
+        log.error("record_failed", **asdict(origin), exc_info=error)
     kept = value if value is None or len(value) <= _MAX_VALUE else None
-    return kept, dead_letter_headers(origin, error, process=process, value=value)
+    return kept, dead_letter_headers(origin, _as_record_error(error), process=process, value=value)
 
 
 def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: datetime) -> Letter | None:
@@ -97,7 +105,7 @@ def read_letter(headers: Iterable[tuple[str, bytes | None]], appended_at: dateti
     )
 
 
-def as_record_error(error: Exception) -> RecordError:
+def _as_record_error(error: Exception) -> RecordError:
     """Return the reason in a dead letter's words; an error that the rules did not foresee is ours."""
     if isinstance(error, RecordError):
         return error

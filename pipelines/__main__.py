@@ -5,7 +5,7 @@ import sys
 from infra import logs
 from infra.settings import Settings
 from pipelines.app import create_app
-from pipelines.stream.app import run
+from pipelines.process import run
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError, UnavailableError
 
 

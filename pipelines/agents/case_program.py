@@ -87,7 +87,7 @@ class CaseProgram:
         self._changed_cameras: set[str] = set()
         self._changed_grids: set[str] = set(self._grids)
         self._now: datetime | None = None
-        self._take: dict[str, Callable[[Record, Cause], list[Output]]] = {
+        self._take: dict[str, Callable[[Record, datetime], list[Output]]] = {
             topics.REPORTS.name: self._take_report,
             topics.CAMERA_EVENTS.name: self._take_camera_event,
             topics.CAMERA_TELEMETRY.name: self._take_telemetry,
@@ -149,9 +149,7 @@ class CaseProgram:
         Raises:
             RecordError: the record can never be applied; nothing changed.
         """
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        source = codec.header(record.headers, "ce_id") or f"{topic}/{self._partition}/{record.offset}"
-        return self._take[topic](record, Cause(id=source, at=at))
+        return self._take[topic](record, datetime.fromtimestamp(record.timestamp / 1000, UTC))
 
     def tick(self, at: datetime) -> list[Output]:
         """Fire every deadline up to *at*, announce silent cameras, and let changed grids be written."""
@@ -201,7 +199,7 @@ class CaseProgram:
 
     # -- records ------------------------------------------------------------------------------
 
-    def _take_report(self, record: Record, _: Cause) -> list[Output]:
+    def _take_report(self, record: Record, at: datetime) -> list[Output]:
         report: Report = codec.decode(topics.REPORTS, record.value)
         self._check_grid(report.grid_id)
         if report.item_code not in self._policies[self._policy_id].items:
@@ -215,9 +213,9 @@ class CaseProgram:
             occurred_at=report.occurred_at,
             urgency=report.urgency,
         )
-        return self._open(opening, Cause(id=report.report_id, at=_appended(record)), digest=report.digest)
+        return self._open(opening, Cause(id=report.report_id, at=at), digest=report.digest)
 
-    def _take_camera_event(self, record: Record, _: Cause) -> list[Output]:
+    def _take_camera_event(self, record: Record, at: datetime) -> list[Output]:
         event: CameraEvent = codec.decode(topics.CAMERA_EVENTS, record.value)
         self._check_grid(event.grid_id)
         alert = camera_alert(event)
@@ -236,26 +234,24 @@ class CaseProgram:
                     urgency=Urgency.NORMAL if event.kind is CameraEventKind.OFFLINE else Urgency.URGENT,
                     camera_id=event.camera_id,
                 )
-                return outputs + self._open(opening, Cause(id=event.event_id, at=_appended(record)), digest=None)
+                return outputs + self._open(opening, Cause(id=event.event_id, at=at), digest=None)
         return outputs
 
-    def _take_telemetry(self, record: Record, cause: Cause) -> list[Output]:
+    def _take_telemetry(self, record: Record, at: datetime) -> list[Output]:
         telemetry: CameraTelemetry = codec.decode(topics.CAMERA_TELEMETRY, record.value)
         self._check_grid(telemetry.grid_id)
         if telemetry.camera_id not in self._registry.cameras:
             raise RecordError("unknown_camera", f"no camera {telemetry.camera_id} in the registry", "camera_id")
         known = self._watched.get(telemetry.camera_id)
-        now = Watched(
-            camera_id=telemetry.camera_id, grid_id=telemetry.grid_id, heard_at=cause.at, status=telemetry.status
-        )
-        if known is not None and known.heard_at >= cause.at:
+        now = Watched(camera_id=telemetry.camera_id, grid_id=telemetry.grid_id, heard_at=at, status=telemetry.status)
+        if known is not None and known.heard_at >= at:
             return []  # a chunk read again
         return self._watch(*silence.hear(known, now, self._silent_after))
 
-    def _take_command(self, record: Record, _: Cause) -> list[Output]:
+    def _take_command(self, record: Record, at: datetime) -> list[Output]:
         command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
         self._check_grid(command.case_id[:15])
-        cause = Cause(id=command.command_id, at=_appended(record))
+        cause = Cause(id=command.command_id, at=at)
         answer = partial(_result, command, record)
         state = self._case(command.case_id)
         if state is None:

@@ -1,33 +1,26 @@
 """The Faust application of the engine: settings that keep promises, and the seams to the lanes."""
 
-import asyncio
-import gc
-import os
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import Any
 
 import faust
-import uvloop
 from faust.types import TP
 
-from infra.logs import logger
 from infra.settings import Settings
+from pipelines.process import die, or_die
 from pipelines.stream.chunks import ChunkSchema, ChunkTransport, ResumeOnce
-from pipelines.stream.lanes import Lanes, or_die
+from pipelines.stream.lanes import Lanes
 from pipelines.stream.program import Inputs, Program
-from schemas.errors import EXIT_CRASH, SetupError
+from schemas.errors import SetupError
 
 FAUST_VERSION = "0.15.3"  # what `chunks` overrides; another version needs its overrides read again
-TICK_INTERVAL_S = 1.0
-
-log = logger()
 
 
 class StreamApp(faust.App):
     """A Faust app whose inputs arrive in chunks and are applied in lanes."""
 
     lanes: Lanes
-    chunked_topics: frozenset[str] = frozenset()
 
     def _new_transport(self) -> ChunkTransport:
         # No `loop=`: it would pin a loop that is not the worker's.
@@ -36,15 +29,10 @@ class StreamApp(faust.App):
     def _new_producer_transport(self) -> ChunkTransport:
         return ChunkTransport(self.conf.broker_producer, self)
 
-    @property
+    @cached_property
     def flow_control(self) -> ResumeOnce:
         """Flow control that clears queues only when flow was suspended (see `ResumeOnce`)."""
-        control: ResumeOnce = self.__dict__.setdefault("_resume_once", ResumeOnce(loop=None))
-        return control
-
-    @flow_control.setter
-    def flow_control(self, _: Any) -> None:
-        """Ignore Faust's own."""
+        return ResumeOnce(loop=self.loop)
 
     async def on_seeked(self, expected: Mapping[TP, int]) -> None:
         """Open lanes once state is recovered and inputs are sought to their committed offsets."""
@@ -57,8 +45,7 @@ class StreamApp(faust.App):
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """End the process. Faust would restart the agent and commit past the chunk it lost."""
-        log.error("agent_died", agent=agent.name, exc_info=exc)
-        os._exit(EXIT_CRASH)
+        die("agent_died", agent=agent.name, exc_info=exc)
 
 
 def create_stream_app(
@@ -86,8 +73,6 @@ def create_stream_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         table_standby_replicas=0,
-        stream_wait_empty=True,
-        consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.worker_id,
         consumer_max_fetch_size=4 << 20,
         broker_session_timeout=settings.session_timeout_s,
@@ -102,17 +87,13 @@ def create_stream_app(
         producer_request_timeout=30.0,
         producer_compression_type="lz4",
         web_enabled=False,
-        web_tables_enabled=False,
-        worker_redirect_stdouts=False,
     )
-    app.chunked_topics = frozenset(inputs.all)
     table = app.Table("state", key_type=bytes, value_type=bytes, partitions=settings.partitions)
     app.lanes = Lanes(app, table, inputs, make_program)
     table.on_recover(app.lanes.recovered)
     for topic in inputs.all:
         _feed(app, topic)
-
-    app.timer(TICK_INTERVAL_S, name="ticks")(app.lanes.tick)
+    app.task(app.lanes.keep_time)
     return app
 
 
@@ -124,13 +105,3 @@ def _feed(app: StreamApp, topic: str) -> None:
     async def feed(stream: Any) -> None:
         async for event in stream.noack().events():
             app.lanes.put(event)
-
-
-def run(app: StreamApp) -> NoReturn:
-    """Run *app* as this process's worker until SIGTERM."""
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
-    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
-    worker.spinner = None  # it writes escape codes into log files
-    worker.execute_from_commandline()
-    raise SystemExit

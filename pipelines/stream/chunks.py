@@ -6,50 +6,22 @@ around rebalances. Each override says which bug of faust-streaming 0.15.3 it ans
 """
 
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import faust
-from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException, IllegalStateError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.queues import FlowControlEvent
 
+from infra import aiokafka_speed  # noqa: F401 - it changes aiokafka
 from infra.clock import boot_s
 
-_FETCH_WAIT_MS = 100
+_FETCH_WAIT_MS, _IDLE_FETCH_WAIT_MS = 5, 100
+_POLL_S = 0.1  # Faust's 1 s would be waited out when inputs are resumed while nothing comes from the others
 _LEASE = 0.6  # of the session timeout
-
-
-class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Fetched records as the parser in C leaves them.
-
-    Stock wraps each in a frozen dataclass of eleven fields: half of the consumer thread's
-    time. Which topic and partition they are of, the chunk knows. Transactions are not read.
-    """
-
-    next_fetch_offset: int
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._records_iterator  # type: ignore[no-any-return]
-
-    def _unpack_records(self) -> Iterator[Any]:
-        records = self._records
-        while records.has_next():
-            batch = records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
-                raise CorruptRecordException(str(self._tp))
-            if not batch.is_control_batch:
-                for record in batch:
-                    if record.offset >= self.next_fetch_offset:
-                        self.next_fetch_offset = record.offset + 1
-                        yield record
-            self.next_fetch_offset = batch.next_offset
-
-
-fetcher.PartitionRecords = PlainRecords  # the fetcher makes them by this name
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -62,20 +34,22 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator: Any = self._ensure_consumer()._coordinator
         stock = coordinator._do_heartbeat
 
-        async def heartbeat() -> bool:
+        async def heartbeat() -> Any:
             asked_s = boot_s()
-            is_member: bool = await stock()
-            if is_member:
+            if is_member := await stock():
                 consumer.member_at_s = asked_s
             return is_member
 
         coordinator._do_heartbeat = heartbeat
 
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust hard-codes 1,500 ms; a partition that becomes empty waits for the fetch in flight.
-        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
-        return consumer
+    async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Poll; while records come, a fetch does not wait for them (Faust hard-codes 1,500 ms).
+
+        A partition that was read to its end waits for the fetch under way, which is of the others.
+        """
+        fetched = await super()._fetch_records(consumer, *args, **kwargs)
+        consumer._fetcher._fetch_max_wait_ms = _FETCH_WAIT_MS if fetched else _IDLE_FETCH_WAIT_MS
+        return fetched
 
 
 class ChunkConsumer(driver.Consumer):
@@ -95,10 +69,6 @@ class ChunkConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def is_chunked(self, tp: TP) -> bool:
-        """Tell whether *tp* is an input, not the changelog."""
-        return tp.topic in self.app.chunked_topics
-
     @property
     def holds_lease(self) -> bool:
         """Tell whether the group surely still counts on us.
@@ -116,7 +86,7 @@ class ChunkConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Yield one message per partition that has records, its value the list of them."""
         await self._fetch_dropped()
-        fetched, active = await self._wait_next_records(timeout)
+        fetched, active = await self._wait_next_records(min(timeout, _POLL_S))
         generation = self.app.consumer_generation_id
         if fetched is None or self.should_stop:
             return
@@ -127,7 +97,7 @@ class ChunkConsumer(driver.Consumer):
         for tp, records in fetched.items():
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
-            if not self.is_chunked(tp):
+            if tp.topic not in self.app.lanes.inputs.all:
                 message = self._restore(tp, records, generation)
             elif self._is_seeking or not (active is None or tp in active or tp in self._buffered_partitions):
                 self._dropped.add(tp)
@@ -145,7 +115,6 @@ class ChunkConsumer(driver.Consumer):
         last = chunk[-1]
         self._delivered[tp].append(last.offset)
         self._expected[tp] = last.offset + 1
-        self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
         return self._message(tp, last, b"", chunk, generation)
 
     def _restore(self, tp: TP, records: Sequence[Any], generation: int) -> Any:
@@ -158,7 +127,7 @@ class ChunkConsumer(driver.Consumer):
         fresh = records if seen is None or records[0].offset > seen else [r for r in records if r.offset > seen]
         if not fresh:
             return None
-        self.app.lanes.restore(tp.partition, fresh)
+        self.app.lanes.restored[tp.partition].take(fresh)
         last = fresh[-1]
         offsets[tp] = last.offset - 1
         return self._message(tp, last, last.key, last.value, generation)
@@ -198,8 +167,7 @@ class ChunkConsumer(driver.Consumer):
 
     def committed(self, tp: TP) -> int | None:
         """Return the offset that was committed last, as far as this worker knows."""
-        offset: int | None = self._committed_offset.get(tp)
-        return offset
+        return self._committed_offset.get(tp)
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets; forget chunks that were queued, for they were cleared.
@@ -212,7 +180,11 @@ class ChunkConsumer(driver.Consumer):
         self._is_seeking = True
         try:
             await super().perform_seek()
-            committed = {tp: o for tp, o in self._committed_offset.items() if o is not None and self.is_chunked(tp)}
+            committed = {
+                tp: o
+                for tp, o in self._committed_offset.items()
+                if o is not None and tp.topic in self.app.lanes.inputs.all
+            }
             self._expected.update(committed)
             # Still seeking: a chunk delivered before its lane is open would have nowhere to go.
             await self.app.on_seeked(committed)
@@ -224,9 +196,6 @@ class ChunkConsumer(driver.Consumer):
 
         Stock code commits past in-flight messages (its `> 1` should be `>= 1`).
         """
-        if not self.is_chunked(tp):
-            offset: int | None = super()._new_offset(tp)
-            return offset
         delivered, acked, last = self._delivered[tp], self._acked_index[tp], None
         while delivered and delivered[0] in acked:
             last = delivered.popleft()
@@ -235,12 +204,7 @@ class ChunkConsumer(driver.Consumer):
         return None if last is None else last + 1
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Leave gaps to the watermark; for other topics mend stock's off-by-one.
-
-        Stock adds the next real offset to the gap, after which commits move one gap at a time.
-        """
-        if not self.is_chunked(tp):
-            await super()._add_gap(tp, offset_from, offset_to - 1)
+        """Leave gaps to the watermark: stock adds the next real offset to them, and commits move one gap at a time."""
 
     def abandon(self, message: Any) -> None:
         """Let go of a chunk that was not applied: nobody waits for it, and it is never committed."""
@@ -271,11 +235,8 @@ class ResumeOnce(FlowControlEvent):
 
     def resume(self) -> None:
         """Let records flow again."""
-        was_suspended = not self.is_active()
-        self._suspend.clear()
-        self._resume.set()
-        if was_suspended:
-            self.clear()
+        if not self.is_active():
+            super().resume()
 
 
 class ChunkSchema(faust.Schema[Any, Any]):

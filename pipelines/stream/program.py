@@ -11,6 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 Headers = list[tuple[str, bytes]]
+Offsets = Mapping[str, int]  # topic to next offset
 
 
 class Record(Protocol):

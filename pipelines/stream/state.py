@@ -1,24 +1,22 @@
 """The state of one partition on its changelog: what is written there, and how it is read back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from struct import Struct as Layout
 
 import msgspec
 
-from pipelines.stream.program import Change, Output, Record
+from pipelines.stream.program import Change, Offsets, Output, Record
 
 POSITIONS = b"#positions"
 _VERSION = Layout(">Q")  # before each value; big-endian, so bytes compare as numbers do
 _V = _VERSION.size
 
 
-def records(changelog: str, changes: Iterable[Change], positions: Mapping[str, int]) -> list[Output]:
+def records(changelog: str, changes: Sequence[Change], positions: Offsets) -> list[Output]:
     """Return what to write for *changes*; the positions (input topic to next offset) that they reflect come last."""
-    written = [
-        Output(changelog, c.key, None if c.value is None else _VERSION.pack(c.version) + c.value, []) for c in changes
-    ]
-    written.append(Output(changelog, POSITIONS, msgspec.json.encode(positions), []))
-    return written
+    values = [None if c.value is None else _VERSION.pack(c.version) + c.value for c in changes]
+    written = [Output(changelog, change.key, value, []) for change, value in zip(changes, values, strict=True)]
+    return [*written, Output(changelog, POSITIONS, msgspec.json.encode(positions), [])]
 
 
 class Restored:

@@ -3,6 +3,7 @@
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from random import Random
 from statistics import median
 from typing import Any, Self
@@ -18,12 +19,19 @@ from tests.bench.environments import python_of
 from tests.bench.fold import Cell, decode, fold
 from tests.bench.report import Report, note, rounded
 from tests.bench.stage import Moment, Stage, topic
-from tests.bench.worker import Kept
+from tests.bench.worker import Kept, rate, steps
 from tests.conftest import eventually
 
 GRIDS = 1_000
 INPUT = topic("bench.grids.v1")
-GOALS = {"vs_faust": 60.0, "vs_quixstreams": 4.0, "vs_bytewax": 1.5, "vs_floor": 1.0}
+GOALS = {
+    "vs_faust": 60.0,
+    "vs_quixstreams": 4.0,
+    "vs_bytewax": 1.5,
+    "vs_floor": 1.0,
+    "two_workers_vs_one": 1.2,
+    "cpu_one_vs_two": 0.87,  # two may need 1.15 times the CPU of one for the same events
+}
 
 
 class Contestant(Struct, frozen=True):
@@ -134,6 +142,35 @@ def _settled(stage: Stage, group: str, records: int) -> Settled | None:
     return Settled(at_ms, cells)
 
 
+class Scale(Struct, frozen=True, kw_only=True):
+    """What some workers did together: events/s of the second half, when all were under way."""
+
+    rate: float
+    cpu_s: float  # of all of them, per million events
+    is_exact: bool
+
+
+def scale(stage: Stage, oracle: Oracle, *, workers: int, number: int, records: int) -> Scale:
+    """Let *workers* workers of one group share the topic."""
+    group = f"bench-{workers}-{number}"
+    changelog = topic(f"{group}-state-changelog", Cleanup.COMPACT)
+    stage.create(changelog, topic(f"{group}-totals"))
+    arguments = (stage.settings.kafka, INPUT.name, group, str(records))
+    with ExitStack() as running:
+        team = [
+            running.enter_context(stage.contender("grids", *arguments, worker_id=f"worker-{n}")) for n in range(workers)
+        ]
+        started_s = [member.await_said("first").own_cpu_s for member in team]
+        settled: Any = eventually(lambda: _settled(stage, group, records), within_s=60, what="the changelog is whole")
+        cpu_s = sum(member.cpu_s() for member in team) - sum(started_s)
+    way = steps(stage.settings, INPUT.name, changelog)
+    return Scale(
+        rate=rate(way, after=records // 2),
+        cpu_s=cpu_s * 1_000_000 / records,
+        is_exact=oracle.confirms(settled.cells, records),
+    )
+
+
 def _run(first: Moment, last: Moment, **more: Any) -> Run:
     counted = last.fields["records"] - first.fields["records"]
     return Run(
@@ -151,6 +188,7 @@ def bench(stage: Stage, *, events: int, rounds: int) -> Report:
     stage.fill(INPUT.name, events, lambda n: event(n, random))
     oracle = Oracle.of(stage)
     runs: defaultdict[str, list[Run]] = defaultdict(list)
+    teams: dict[int, list[Scale]] = {1: [], 2: []}
     left_out: dict[str, str] = {}
     for number in range(rounds):
         for name, who in CONTESTANTS.items():
@@ -166,19 +204,27 @@ def bench(stage: Stage, *, events: int, rounds: int) -> Report:
                 continue
             runs[name].append(run)
             note(f"{number + 1}/{rounds} {name:<12} {run.rate:>10,.0f} events/s, exact: {run.is_exact}")
-    return _report(runs, left_out)
+        for workers, of in teams.items():
+            of.append(scale(stage, oracle, workers=workers, number=number, records=events))
+            note(f"{number + 1}/{rounds} {workers} worker(s)  {of[-1].rate:>10,.0f} events/s, exact: {of[-1].is_exact}")
+    return _report(runs, teams, left_out)
 
 
-def _report(runs: dict[str, list[Run]], left_out: dict[str, str]) -> Report:
+def _report(runs: dict[str, list[Run]], teams: dict[int, list[Scale]], left_out: dict[str, str]) -> Report:
     rates = {name: rounded(median(run.rate for run in of)) for name, of in runs.items()}
     ours = rates.pop("ours")
     floor = {"confluent": rates.pop("confluent")}
     ratios = {f"vs_{name}": rounded(ours / rate) for name, rate in rates.items()}
+    together = {workers: median(team.rate for team in of) for workers, of in teams.items()}
+    cpu_s = {workers: median(team.cpu_s for team in of) for workers, of in teams.items()}
+    ratios |= {"two_workers_vs_one": rounded(together[2] / together[1]), "cpu_one_vs_two": rounded(cpu_s[1] / cpu_s[2])}
     details: dict[str, Any] = {
         "cpu_s_per_million_events": {n: rounded(median(r.own_cpu_s for r in of)) for n, of in runs.items()},
         "broker_cpu_s_per_million_events": {n: rounded(median(r.broker_cpu_s for r in of)) for n, of in runs.items()},
         "records_written_by_ours": runs["ours"][-1].written,
         "rates": {name: [rounded(run.rate) for run in of] for name, of in runs.items()},
+        "events_per_s_of_workers_together": {str(workers): rounded(found) for workers, found in together.items()},
+        "cpu_s_per_million_events_of_workers_together": {str(workers): rounded(s) for workers, s in cpu_s.items()},
     }
     return Report(
         bench="grids",
@@ -188,6 +234,6 @@ def _report(runs: dict[str, list[Run]], left_out: dict[str, str]) -> Report:
         floor=floor,
         ratios=ratios | {"vs_floor": rounded(ours / floor["confluent"])},
         goals=GOALS,
-        exact=all(run.is_exact for of in runs.values() for run in of),
+        exact=all(run.is_exact for of in (*runs.values(), *teams.values()) for run in of),
         details=details | ({"left_out": left_out} if left_out else {}),
     )

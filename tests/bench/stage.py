@@ -150,13 +150,16 @@ class Stage:
         return sum(ends)
 
     @contextmanager
-    def contender(self, module: str, *arguments: str, python: Path = Path(sys.executable)) -> Iterator[Contender]:
+    def contender(
+        self, module: str, *arguments: str, python: Path = Path(sys.executable), worker_id: str | None = None
+    ) -> Iterator[Contender]:
         """Run `python -m tests.bench.contenders.<module>` until the block ends; then it is killed."""
+        settings = self.settings.model_copy(update={"worker_id": worker_id or self.settings.worker_id})
         log = self.settings.data_dir / f"{module}.log"
         command: Sequence[str] = (str(python), "-m", f"tests.bench.contenders.{module}", *arguments)
         with log.open("ab") as err:
             child = subprocess.Popen(
-                command, env=environment(self.settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=err, text=True
+                command, env=environment(settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=err, text=True
             )
         try:
             yield Contender(child, self.broker, log)

@@ -12,7 +12,7 @@ from infra.kafka import read_to_end
 from infra.reference import publish
 from infra.settings import Settings
 from pipelines.stream.state import POSITIONS
-from schemas.topics import STATE_CHANGELOG
+from schemas.topics import STATE_CHANGELOG, Topic
 from tests.bench.stage import Stage
 from tests.builders import DISTRICT, with_policy
 from tests.conftest import eventually, process
@@ -49,10 +49,10 @@ def case_engine(settings: Settings) -> Iterator["Popen[bytes]"]:
         yield child
 
 
-def steps(settings: Settings, topic: str) -> list[Step]:
-    """Return how the case engine got through *topic*, step by step, as its changelog tells."""
+def steps(settings: Settings, topic: str, changelog: Topic = STATE_CHANGELOG) -> list[Step]:
+    """Return how an engine got through *topic*, step by step, as its changelog tells."""
     found = []
-    for message in read_to_end(settings, STATE_CHANGELOG):
+    for message in read_to_end(settings, changelog):
         if message.key() == POSITIONS:
             reached = msgspec.json.decode(message.value() or b"{}").get(topic, 0)
             found.append((message.timestamp()[1], message.partition() or 0, reached))

@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from infra import logs
 from infra.kafka import headers, read_to_end
 from infra.settings import Settings
-from pipelines.stream.app import create_stream_app, run
+from pipelines.process import run
+from pipelines.stream.app import create_stream_app
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from pipelines.stream.state import Restored
 from schemas import codec

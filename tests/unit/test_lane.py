@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from infra.deadletters import MOST
 from pipelines.stream import state
@@ -92,9 +93,9 @@ class Script:
     def abandon(self, chunk: Chunk) -> None:
         self.story.append(f"abandoned {chunk.topic}")
 
-    async def ends(self, partition: int, topics: Iterable[str]) -> dict[str, int]:
+    async def ends(self, partitions: Iterable[TP]) -> dict[TP, int]:
         await asyncio.sleep(0)
-        return {topic: self.known_ends.get(topic, 0) for topic in topics}
+        return {tp: self.known_ends.get(tp.topic, 0) for tp in partitions}
 
     def set_flow(self, topic: str, partition: int, *, paused: bool) -> None:
         self.story.append(f"{'paused' if paused else 'resumed'} {topic}")
@@ -108,7 +109,7 @@ async def story_of(script: Script, *chunks: Chunk, starts: Mapping[str, int] | N
         lane.put(each)
     for _ in range(100):
         await asyncio.sleep(0)
-    await lane.close()
+    lane.close()
     await running
     return script.story
 
@@ -149,6 +150,21 @@ async def test_a_tick_that_waits_in_vain_is_abandoned_not_acked() -> None:
 async def test_committed_offsets_count_as_read() -> None:
     """After a restart nothing has to be read again for a tick to take effect."""
     assert "tick" in await story_of(Script(), tick_chunk(7, reports=5), starts={"reports": 5})
+
+
+async def test_chunks_that_wait_together_are_applied_as_one() -> None:
+    """One write for all that has arrived meanwhile; each chunk is acked."""
+    story = await story_of(Script(), chunk("reports", 0), chunk("reports", 1, 2))
+
+    assert story == [
+        "reports 0",
+        "reports 1",
+        "reports 2",
+        "sent out,out,out",
+        "saved {'reports': 3}",
+        "acked reports",
+        "acked reports",
+    ]
 
 
 async def test_chunks_of_an_older_generation_are_abandoned() -> None:
@@ -194,7 +210,7 @@ async def test_a_lane_that_lost_its_partition_while_it_thought_writes_nothing() 
 
     story = await story_of(script, chunk("reports", 0), chunk("reports", 1))
 
-    assert story == ["reports 0", "abandoned reports", "abandoned reports"]
+    assert story == ["reports 0", "reports 1", "abandoned reports", "abandoned reports"]
 
 
 async def test_records_below_the_saved_position_are_skipped() -> None:
@@ -207,7 +223,7 @@ async def test_records_below_the_saved_position_are_skipped() -> None:
     lane.put(chunk("reports", 0, 1, 2))
     for _ in range(20):
         await asyncio.sleep(0)
-    await lane.close()
+    lane.close()
     await running
 
     assert [line for line in script.story if line.startswith("reports")] == ["reports 2"]
@@ -226,9 +242,8 @@ async def test_too_many_waiting_chunks_pause_their_input() -> None:
     """A lane that cannot go on stops the fetching of that input, and lets it go on when the queue has drained."""
     script = Script()
     script.known_ends = {"reports": 1}
-    waiting = [chunk("commands", n) for n in range(PAUSE_AT)]
 
-    story = await story_of(script, *waiting, chunk("reports", 0))
+    story = await story_of(script, chunk("commands", *range(PAUSE_AT)), chunk("reports", 0))
 
     assert story[0] == "paused commands"
     assert "resumed commands" in story

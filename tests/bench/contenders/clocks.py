@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from infra import logs
 from infra.settings import Settings
+from pipelines.process import run as run_worker
 from pipelines.stream.app import StreamApp, create_stream_app
-from pipelines.stream.app import run as run_worker
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from schemas import codec
 from schemas.errors import RecordError
