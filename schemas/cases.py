@@ -98,6 +98,7 @@ class LedgerKind(StrEnum):
     WARNED = "warned"
     BREACHED = "breached"
     ESCALATED = "escalated"
+    SUPERVISED = "supervised"  # 督办: a level above is told, the case stays where it is
     REMINDED = "reminded"  # the top rung, told again
 
 
@@ -119,6 +120,7 @@ class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Clock | None = None
     due_at: Annotated[Instant | None, Meta(description="the deadline this event set, or that passed")] = None
     repeat: int = 0
+    told: Annotated[Level | None, Meta(description="of a supervision notice: who is told")] = None
     extended_ms: Annotated[int, Meta(ge=1, description="of an extension: what was granted")] | None = None
     note: Text | None = None
 

@@ -69,17 +69,27 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     items: list[Item]
 
 
+class RungAct(StrEnum):
+    """What a rung of the ladder does."""
+
+    TRANSFER = "transfer"  # 升级: the case is the level's from now on
+    SUPERVISE = "supervise"  # 督办: the level is told, and the case stays where it is
+
+
 class Rung(Struct, frozen=True, kw_only=True):
     """One step of the ladder and how long it has before the next is climbed."""
 
     level: Level
+    act: RungAct = RungAct.TRANSFER
     budget_ms: Annotated[int, Meta(ge=1)]
 
 
 class Ladder(Struct, frozen=True, kw_only=True):
     """Who is told when a deadline passes."""
 
-    rungs: Annotated[list[Rung], Meta(min_length=1, description="above the village, lowest first")]
+    rungs: Annotated[
+        list[Rung], Meta(min_length=1, description="above the village, rising; a notice may precede a transfer")
+    ]
     repeats: Annotated[int, Meta(ge=0, le=20, description="times the top rung is told again")]
 
 
@@ -227,9 +237,10 @@ def _class_faults(file: PolicyFile) -> Iterator[Fault]:
 
 def _ladder_faults(ladder: Ladder) -> Iterator[Fault]:
     order = list(Level)
-    ranks = [order.index(rung.level) for rung in ladder.rungs]
-    for index, (below, rank) in enumerate(pairwise([0, *ranks])):
-        if rank <= below:
+    village = Rung(level=Level.VILLAGE, budget_ms=1)
+    for index, (below, rung) in enumerate(pairwise([village, *ladder.rungs])):
+        is_announced = below.act is RungAct.SUPERVISE and rung.act is RungAct.TRANSFER
+        if order.index(rung.level) < order.index(below.level) + (not is_announced):
             yield _fault(f"ladder.rungs[{index}]", "level", "does not lie above the one before")
 
 

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 from typing import Any
 
 from confluent_kafka import Message
@@ -19,14 +18,15 @@ from infra.kafka import committed, group_lag, headers, read_to_end
 from infra.local.journal import Act, read_journal
 from infra.reference import in_force
 from infra.settings import Settings
-from pipelines.domain.calendar import add_working_time
+from pipelines.domain.calendar import add_working_time, working_time
+from pipelines.domain.explain import Course, courses
 from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import LedgerEvent, LedgerKind, Level
 from schemas.errors import RecordError
 from schemas.grid import load_registry
-from schemas.policy import Policy, TimeBase
+from schemas.policy import Policy, RungAct, TimeBase
 from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,
@@ -45,7 +45,6 @@ from schemas.topics import (
 
 GROUPS = ("gridwatch-cases", "gridwatch-sink")
 TABLES = sorted({topic.table for topic in TOPICS if topic.table is not None})
-_ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
 _ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
 _UNANSWERED = (None, 503)  # no answer came, or none in time: the record may be there
 _REFUSED = (400, 413, 422, *_UNANSWERED)
@@ -151,34 +150,54 @@ def escalations_due(
         policies: by case.
         until: how far time has reached, by grid.
     """
-    by_case: dict[str, dict[int, LedgerEvent]] = defaultdict(dict)
+    by_case: dict[str, list[LedgerEvent]] = defaultdict(list)
     for event in ledger:
-        by_case[event.case_id][event.number] = event
+        by_case[event.case_id].append(event)
     due: set[str] = set()
     for case_id, lines in by_case.items():
-        ordered = [lines[number] for number in sorted(lines)]
-        starts = [event for event in ordered if event.kind in _ARMS]
-        ends = [*(event.at for event in starts[1:]), *(e.at for e in ordered if e.kind is LedgerKind.ARCHIVED)]
-        for start, end in zip_longest(starts, ends[: len(starts)]):
-            due.update(_passed(start, end or until[start.grid_id], policies[case_id]))
+        for course in courses(lines):
+            end = course.stop.at if course.stop is not None else until[course.start.grid_id]
+            due.update(_passed(course, end, policies[case_id]))
     return due
 
 
-def _passed(start: LedgerEvent, end: datetime, policy: Policy) -> Iterator[str]:
-    """Yield the escalations of one clock that started with *start* and ran until *end*."""
-    at, ladder = start.due_at, policy.file.ladder
-    assert at is not None  # noqa: S101 - lines that start a clock carry its deadline
+def _passed(course: Course, end: datetime, policy: Policy) -> Iterator[str]:
+    """Yield the escalations of one clock that ran until *end*."""
+    start, ladder = course.start, policy.file.ladder
+    assert start.due_at is not None  # noqa: S101 - lines that start a clock carry its deadline
     above = [rung for rung in ladder.rungs if _RANK[rung.level] > _RANK[start.level]]
     top = ladder.rungs[-1]
-    steps = [(rung.level, "escalated", 0, rung.budget_ms) for rung in above]
-    steps += [(top.level, "reminded", repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
-    if not above:
-        at = _later(at, top.budget_ms, policy, start.item_code)
+    # A supervision notice is no escalation, and neither are its repeats; they take their time all the same.
+    steps = [(rung.level, "escalated" if rung.act is RungAct.TRANSFER else None, 0, rung.budget_ms) for rung in above]
+    again = None if above and top.act is RungAct.SUPERVISE else "reminded"
+    steps += [(top.level, again, repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
+    adjustments = [event for event in course.adjustments if event.at <= end]
+    at = start.due_at if above else _later(start.due_at, top.budget_ms, policy, start.item_code)
     for level, what, repeat, pause_ms in steps:
+        while adjustments and adjustments[0].at < at:
+            moved = _adjusted(at, adjustments, policy)
+            if moved is None:
+                return  # paused to the end
+            at = moved
         if at > end:
             return
-        yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
+        if what is not None:
+            yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
         at = _later(at, pause_ms, policy, start.item_code)
+
+
+def _adjusted(at: datetime, adjustments: list[LedgerEvent], policy: Policy) -> datetime | None:
+    """Return when what was to come at *at* comes after the next pause or extension, which is taken off the list."""
+    event = adjustments.pop(0)
+    if event.kind is LedgerKind.EXTENDED:
+        return _later(at, event.extended_ms or 0, policy, event.item_code)
+    left_ms = _between(event.at, at, policy, event.item_code)
+    while adjustments:
+        after = adjustments.pop(0)
+        if after.kind is LedgerKind.RESUMED:
+            return _later(after.at, left_ms, policy, event.item_code)
+        left_ms += after.extended_ms or 0
+    return None
 
 
 def _later(at: datetime, by_ms: int, policy: Policy, item_code: str) -> datetime:
@@ -186,6 +205,12 @@ def _later(at: datetime, by_ms: int, policy: Policy, item_code: str) -> datetime
     if policy.calendar is None or policy.items[item_code].time_base is TimeBase.NATURAL:
         return at + by
     return add_working_time(policy.calendar, at, by)
+
+
+def _between(since: datetime, until: datetime, policy: Policy, item_code: str) -> int:
+    if policy.calendar is None or policy.items[item_code].time_base is TimeBase.NATURAL:
+        return (until - since) // timedelta(milliseconds=1)
+    return working_time(policy.calendar, since, until) // timedelta(milliseconds=1)
 
 
 def time_reached(settings: Settings) -> dict[str, datetime]:

@@ -6,7 +6,8 @@ ALTER TABLE cases
     ADD COLUMN IF NOT EXISTS timer_extended_ms Nullable(Int64) COMMENT '延期毫秒 added to the budget by approval' AFTER timer_paused_ms;
 
 ALTER TABLE case_events
-    ADD COLUMN IF NOT EXISTS extended_ms Nullable(Int64) COMMENT '延期毫秒 granted by an extension' AFTER repeat;
+    ADD COLUMN IF NOT EXISTS told LowCardinality(Nullable(String)) COMMENT '督办层级 who is told by a supervision notice' AFTER repeat,
+    ADD COLUMN IF NOT EXISTS extended_ms Nullable(Int64) COMMENT '延期毫秒 granted by an extension' AFTER told;
 
 CREATE OR REPLACE VIEW v_case_events AS SELECT * FROM case_events FINAL
 COMMENT '案件台账 the ledger of every case';

@@ -15,6 +15,7 @@ _KINDS = {
     LedgerKind.BREACHED: AlertKind.SLA_BREACH,
     LedgerKind.ESCALATED: AlertKind.SLA_ESCALATION,
     LedgerKind.REMINDED: AlertKind.SLA_ESCALATION,
+    LedgerKind.SUPERVISED: AlertKind.SLA_SUPERVISION,
 }
 _TOLD = {
     Level.VILLAGE: (Role.FULL_TIME, Role.GRID_HEAD),
@@ -43,19 +44,20 @@ def _stopped(timer: Timer, after: Case) -> bool:
 def _step_alert(event: LedgerEvent, from_level: Level, case: Case, registry: Registry) -> Alert:
     timer = case.timer
     assert timer is not None  # noqa: S101 - a step leaves its timer on the case
-    people = [p.id for role in _TOLD[event.level] for p in registry.people_for(event.grid_id, role)]
-    own = [event.assignee] if event.assignee and event.level is Level.VILLAGE else []
+    told = event.told or event.level
+    people = [p.id for role in _TOLD[told] for p in registry.people_for(event.grid_id, role)]
+    own = [event.assignee] if event.assignee and told is Level.VILLAGE else []
     return Alert(
         alert_id=event.event_id,
         group_key=ids.clock_key(case.case_id, timer),
         status=AlertStatus.FIRING,
-        kind=_KINDS[event.kind],
+        kind=AlertKind.SLA_SUPERVISION if event.told else _KINDS[event.kind],
         grid_id=event.grid_id,
         at=event.at,
         case_id=event.case_id,
         item_code=event.item_code,
         clock=event.clock,
-        level=event.level,
+        level=told,
         from_level=from_level if event.kind is LedgerKind.ESCALATED else None,
         due_at=event.due_at,
         repeat=event.repeat,

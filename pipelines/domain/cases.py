@@ -8,6 +8,7 @@ A move that is not allowed is a `Refusal` with the reason; it changes nothing.
 Before an event of time *t* touches a case, its deadlines up to *t* fire (`fire`).
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -18,7 +19,7 @@ from pipelines.domain import ids, sla
 from schemas.cases import Case, Clock, Command, LedgerEvent, LedgerKind, Level, Move, Stage, Timer
 from schemas.fields import CameraId
 from schemas.grid import Registry, Role
-from schemas.policy import Policy
+from schemas.policy import Ladder, Policy
 from schemas.reports import Channel, Urgency
 
 
@@ -168,24 +169,35 @@ def _dispatch(ledger: "_Ledger", to: str, by: str | None, note: str | None, poli
 
 def _step(case: Case, timer: Timer, at: datetime, policy: Policy) -> tuple[Case, list[LedgerEvent]]:
     """Return *case* after the current step of its timer, with the events of that step."""
-    ladder, found = policy.file.ladder, []
-    rung, repeat = sla.rung_of(timer, timer.step, ladder), sla.repeat_of(timer, timer.step, ladder)
-    if timer.step == sla.WARN:
-        found.append((LedgerKind.WARNED, case.level, 0))
-    else:
-        if timer.step == sla.BREACH:
-            found.append((LedgerKind.BREACHED, case.level, 0))
-        if rung is not None:
-            found.append((LedgerKind.ESCALATED, rung, 0))
-        elif repeat:
-            found.append((LedgerKind.REMINDED, case.level, repeat))
     events = []
-    for kind, level, times in found:
-        breaches = case.breaches + (kind is LedgerKind.BREACHED)
-        case = replace(case, version=case.version + 1, level=level, updated_at=at, breaches=breaches)
-        event_id = ids.step_id(case.case_id, timer, kind, level, times)
-        events.append(ledger_event(case, event_id, kind, at, clock=timer.clock, due_at=timer.due_at, repeat=times))
+    for kind, told, times in _acts(case, timer, policy.file.ladder):
+        is_kept = told is not case.level and kind is not LedgerKind.ESCALATED
+        case = replace(
+            case,
+            version=case.version + 1,
+            level=case.level if is_kept else told,
+            updated_at=at,
+            breaches=case.breaches + (kind is LedgerKind.BREACHED),
+        )
+        event_id = ids.step_id(case.case_id, timer, kind, told, times)
+        event = ledger_event(case, event_id, kind, at, clock=timer.clock, due_at=timer.due_at, repeat=times)
+        events.append(replace(event, told=told) if is_kept else event)
     return replace(case, timer=sla.advance(timer, policy, case.item_code)), events
+
+
+def _acts(case: Case, timer: Timer, ladder: Ladder) -> Iterator[tuple[LedgerKind, Level, int]]:
+    """Yield what the current step of *timer* does: the kind of its line, who is told, which repeat it is."""
+    if timer.step == sla.WARN:
+        yield LedgerKind.WARNED, case.level, 0
+        return
+    if timer.step == sla.BREACH:
+        yield LedgerKind.BREACHED, case.level, 0
+    rung, repeat = sla.rung_of(timer, timer.step, ladder), sla.repeat_of(timer, timer.step, ladder)
+    told = sla.supervisor(timer, timer.step, ladder)
+    if rung is not None:
+        yield (LedgerKind.ESCALATED if told is None else LedgerKind.SUPERVISED), rung.level, 0
+    elif repeat:
+        yield LedgerKind.REMINDED, told or case.level, repeat
 
 
 def ledger_event(

@@ -20,9 +20,11 @@ from pipelines.domain import sla
 from pipelines.domain.calendar import stretches
 from schemas.cases import Clock, LedgerEvent, LedgerKind, Level, Stage, Timer
 from schemas.fields import CaseId, Instant, ItemCode
-from schemas.policy import Policy, TimeBase
+from schemas.policy import Policy, RungAct, TimeBase
 
-STEPS: Final = frozenset({LedgerKind.WARNED, LedgerKind.BREACHED, LedgerKind.ESCALATED, LedgerKind.REMINDED})
+STEPS: Final = frozenset(
+    {LedgerKind.WARNED, LedgerKind.BREACHED, LedgerKind.ESCALATED, LedgerKind.SUPERVISED, LedgerKind.REMINDED}
+)
 _ADJUSTS: Final = frozenset({LedgerKind.PAUSED, LedgerKind.RESUMED, LedgerKind.EXTENDED})
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -199,7 +201,8 @@ def _fired(timer: Timer, until: datetime, policy: Policy, item_code: str) -> tup
     taken = []
     while timer.next_at is not None and timer.next_at <= until:
         rung = sla.rung_of(timer, timer.step, policy.file.ladder)
-        taken.append(Taken(step=timer.step, at=timer.next_at, rung=rung))
+        climbed = rung.level if rung is not None and rung.act is RungAct.TRANSFER else None
+        taken.append(Taken(step=timer.step, at=timer.next_at, rung=climbed))
         timer = sla.advance(timer, policy, item_code)
     return timer, taken
 
@@ -233,7 +236,7 @@ def _run(course: Course, policy: Policy) -> Run:
         stopped_at=stop.at if stop else None,
         stopped_by=stop.kind if stop else None,
         intervals=list(_intervals(course, policy, terms.time_base, due_at, end)),
-        steps=[Step(kind=e.kind, at=e.at, level=e.level, repeat=e.repeat) for e in course.steps],
+        steps=[Step(kind=e.kind, at=e.at, level=e.told or e.level, repeat=e.repeat) for e in course.steps],
     )
 
 

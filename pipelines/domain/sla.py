@@ -5,7 +5,8 @@
                             breach, and     next rung     next rung      top rung told again
                             first rung
 
-The ladder climbs only the rungs above the level the case had when the clock started.
+The ladder climbs only the rungs above the level the case had when the clock started. A rung takes
+the case over, or is a supervision notice (督办): its level is told and the case stays where it is.
 Every instant follows from `started_at`, the pauses, what was granted, and the policy alone: a
 worker that was away fires late, but with the true due time. An item's clocks and rungs count
 either natural time or the working time of the policy's calendar.
@@ -24,7 +25,7 @@ from pipelines.domain.calendar import add_working_time, working_time
 from schemas.calendar import Calendar
 from schemas.cases import Case, Clock, LedgerEvent, Level, Timer
 from schemas.errors import SetupError
-from schemas.policy import Ladder, Policy, Rung, TimeBase
+from schemas.policy import Ladder, Policy, Rung, RungAct, TimeBase
 
 WARN, BREACH = 0, 1
 _ORDER = {level: rank for rank, level in enumerate(Level)}
@@ -117,11 +118,18 @@ def _calendar(policy: Policy) -> Calendar:
     return policy.calendar
 
 
-def rung_of(timer: Timer, step: int, ladder: Ladder) -> Level | None:
-    """Return the level that *step* climbs to, or None for a warning or a repeat."""
+def rung_of(timer: Timer, step: int, ladder: Ladder) -> Rung | None:
+    """Return the rung that *step* reaches, or None for a warning or a repeat."""
     rungs = rungs_above(ladder, timer.from_level)
     index = step - BREACH
-    return rungs[index].level if 0 <= index < len(rungs) else None
+    return rungs[index] if 0 <= index < len(rungs) else None
+
+
+def supervisor(timer: Timer, step: int, ladder: Ladder) -> Level | None:
+    """Return the level that *step* tells without giving it the case, if it does: a notice, or a repeat of one."""
+    rungs = rungs_above(ladder, timer.from_level)
+    rung = rungs[min(step - BREACH, len(rungs) - 1)] if rungs and step >= BREACH else None
+    return rung.level if rung is not None and rung.act is RungAct.SUPERVISE else None
 
 
 def repeat_of(timer: Timer, step: int, ladder: Ladder) -> int:

@@ -1,5 +1,6 @@
 """A whole ladder under an accelerated clock: ten minutes a tick, through the program that a worker runs."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ from pipelines.domain import ids
 from schemas import codec
 from schemas.alerts import Alert, AlertStatus
 from schemas.cases import Clock, Command, Level, Move
-from schemas.policy import Policy, Rung, TimeBase, policy_hash
+from schemas.grid import Role
+from schemas.policy import Policy, Rung, RungAct, TimeBase, policy_hash
 from schemas.topics import ALERTS_SLA, CASE_COMMANDS, REPORTS
 from tests.builders import GRID, NINE, POLICY, REGISTRY, WORKER, a_report
 
@@ -23,14 +25,19 @@ HOUR, HOUR_MS = timedelta(hours=1), 3_600_000
 CASE = ids.case_id(GRID, "r-1")
 
 
-def a_policy(base: TimeBase) -> Policy:
-    """Return the demo policy with hours for its seconds: 4 to acknowledge, rungs of 2, 2 and 1, two repeats."""
+TRANSFERS = (
+    (Level.STREET, RungAct.TRANSFER, 2),
+    (Level.DISTRICT, RungAct.TRANSFER, 2),
+    (Level.DEPARTMENT, RungAct.TRANSFER, 1),
+)
+Rungs = Sequence[tuple[Level, RungAct, int]]
+
+
+def a_policy(base: TimeBase, rungs: Rungs) -> Policy:
+    """Return the demo policy with hours for its seconds: 4 to acknowledge, two repeats."""
     classes = [replace(c, budgets_ms=dict.fromkeys(Clock, 4 * HOUR_MS)) for c in POLICY.file.classes]
-    rungs = [
-        Rung(level=level, budget_ms=hours * HOUR_MS)
-        for level, hours in ((Level.STREET, 2), (Level.DISTRICT, 2), (Level.DEPARTMENT, 1))
-    ]
-    file = replace(POLICY.file, classes=classes, ladder=replace(POLICY.file.ladder, rungs=rungs))
+    steps = [Rung(level=level, act=act, budget_ms=hours * HOUR_MS) for level, act, hours in rungs]
+    file = replace(POLICY.file, classes=classes, ladder=replace(POLICY.file.ladder, rungs=steps))
     items = {"01001": replace(POLICY.items["01001"], time_base=base)}
     return Policy(file=file, items=items, groups=POLICY.groups, calendar=POLICY.calendar)
 
@@ -40,9 +47,9 @@ def record(offset: int, at: datetime, value: Any) -> Any:
     return SimpleNamespace(offset=offset, timestamp=stamp, key=b"", value=codec.encode(value), headers=[])
 
 
-def alerts_of(base: TimeBase, *, acknowledged_at: datetime | None = None) -> list[Alert]:
+def alerts_of(base: TimeBase, *, acknowledged_at: datetime | None = None, rungs: Rungs = TRANSFERS) -> list[Alert]:
     """Return what subscribers of a case that is reported on Friday at four get in the week that follows."""
-    policy = a_policy(base)
+    policy = a_policy(base, rungs)
     policy_id = policy_hash(policy)
     program = CaseProgram(codec.partition_of(GRID, 4), 4, REGISTRY, {policy_id: policy}, policy_id)
     outputs = list(program.take(REPORTS.name, record(0, FRIDAY, a_report("r-1"))))
@@ -96,3 +103,27 @@ def test_an_acknowledgement_stops_the_ladder_where_it_stands(base: TimeBase, ste
     resolved = [a for a in found if a.status is AlertStatus.RESOLVED]
     assert [a.at for a in resolved] == ([taken] if steps > 1 else [])
     assert len({a.alert_id for a in found}) == len(found)
+
+
+def test_a_supervision_notice_tells_without_taking_over() -> None:
+    """督办: the street is told first, later takes the case; the district is told, and again, and never gets it."""
+    rungs = (
+        (Level.STREET, RungAct.SUPERVISE, 2),
+        (Level.STREET, RungAct.TRANSFER, 2),
+        (Level.DISTRICT, RungAct.SUPERVISE, 1),
+    )
+    found = alerts_of(TimeBase.NATURAL, rungs=rungs)
+
+    assert [(a.kind, a.level, a.repeat) for a in found] == [
+        ("sla_warning", Level.VILLAGE, 0),
+        ("sla_breach", Level.VILLAGE, 0),
+        ("sla_supervision", Level.STREET, 0),
+        ("sla_escalation", Level.STREET, 0),
+        ("sla_supervision", Level.DISTRICT, 0),
+        ("sla_supervision", Level.DISTRICT, 1),
+        ("sla_supervision", Level.DISTRICT, 2),
+    ]
+    assert [a.at for a in found] == [FRIDAY + n * HOUR for n in (3, 4, 4, 6, 8, 9, 10)]
+    assert len({a.alert_id for a in found}) == len(found)
+    assert {REGISTRY.people[person].role for person in found[-1].notify} == {Role.DISTRICT_CENTRE}
+    assert found[3].from_level is Level.VILLAGE

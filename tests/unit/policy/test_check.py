@@ -38,6 +38,7 @@ def test_the_shipped_policy_has_no_fault() -> None:
         ("repeats = 2", "repeats = 99", "ladder.repeats", "<= 20"),
         ("repeats = 2", "", "ladder", "repeats"),
         ('level = "district"', 'level = "street"', "ladder.rungs[1].level", "does not lie above"),
+        ('level = "street"', 'level = "village"', "ladder.rungs[0].level", "does not lie above"),
         ('level = "district"', 'level = "moon"', "ladder.rungs[1].level", "moon"),
         ('kind = "offline"', 'kind = "asleep"', "camera_rules[1].kind", "asleep"),
         ('item_code = "08008"', 'item_code = "77777"', "camera_rules[1].item_code", "unknown item 77777"),
