@@ -22,10 +22,9 @@ from cyclopts.validators import Number
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
 from infra import doctor as checks
-from infra import logs
+from infra import logs, reference
 from infra import replay as dead_letters
 from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
@@ -40,6 +39,7 @@ from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
 from infra.replay import Finding, Selection, State
 from infra.settings import Settings
+from infra.show import Json, out, show
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, UnavailableError
 from schemas.topics import BY_NAME, TOPICS, Topic
 
@@ -48,6 +48,9 @@ app = cyclopts.App(
 )
 topics_app = cyclopts.App(name="topics", help="Kafka topics as code.")
 app.command(topics_app)
+app.command("infra.case.commands:app", name="case")
+app.command("infra.policy.commands:app", name="policy")
+app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit
 
 PROCESSES = {
     "worker": "pipelines",
@@ -60,10 +63,8 @@ PROCESSES = {
     "warehouse": "infra.local.warehouse",
 }
 _BROKER_S = 10.0  # a person waits no longer for a broker that is not there
-Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON, for scripts")]
 
 _err = Console(stderr=True, highlight=False)
-_out = Console(highlight=False)
 
 
 @app.command
@@ -100,7 +101,7 @@ def up(
     except GridwatchError:
         stack.stop()
         raise
-    _print(msgspec.to_builtins(summary), as_json=json)
+    show(msgspec.to_builtins(summary), as_json=json)
     sys.exit(0 if summary.healthy and summary.reconciled else 1)
 
 
@@ -122,7 +123,7 @@ def fetch(*, lock: bool = False) -> None:
 def apply() -> None:
     """Create the topics that are missing; the rest must already be right."""
     created = apply_topics(Settings(), timeout_s=_BROKER_S)
-    _out.print(f"{len(created)} created, {len(TOPICS) - len(created)} already right")
+    out.print(f"{len(created)} created, {len(TOPICS) - len(created)} already right")
 
 
 @topics_app.command(name="list")
@@ -132,7 +133,7 @@ def list_topics(*, json: Json = False) -> None:
         {"topic": t.name, "key": t.key, "writer": t.writer, "cleanup": t.cleanup, "zh": t.zh, "en": t.en}
         for t in TOPICS
     ]
-    _print(rows, as_json=json)
+    show(rows, as_json=json)
 
 
 @app.command
@@ -167,7 +168,7 @@ def report(
         answer = httpx.post(f"{Settings().intake_url}/reports", json=body, timeout=15)
     except httpx.HTTPError as error:
         raise UnavailableError("intake", f"{error}; is it running at {Settings().intake_url}?") from error
-    _print(answer.json(), as_json=json)
+    show(answer.json(), as_json=json)
     sys.exit(0 if answer.is_success else 1)
 
 
@@ -291,13 +292,13 @@ def _show_letters(found: list[Finding], put_back: set[Origin], *, as_json: bool)
     states = [State.REPLAYED if finding.letter.origin in put_back else finding.state for finding in found]
     if as_json:
         for finding, state in zip(found, states, strict=True):
-            _print(dead_letters.row(finding, state), as_json=True)
+            show(dead_letters.row(finding, state), as_json=True)
     elif ready := [
         dead_letters.short_row(finding, state)
         for finding, state in zip(found, states, strict=True)
         if finding.state is State.READY
     ]:
-        _print(ready, as_json=False)
+        show(ready, as_json=False)
     counts = Counter(states)
     _err.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no dead letter matches")
 
@@ -323,7 +324,7 @@ def sql(query: str, *, json: Json = False) -> None:
         except ClickHouseError as error:
             raise fault(error) from error
     rows = [dict(zip(answer.column_names, row, strict=True)) for row in answer.result_rows]
-    _print(rows, as_json=json)
+    show(rows, as_json=json)
 
 
 @app.command
@@ -336,14 +337,26 @@ def migrate(*, dry_run: bool = False, json: Json = False) -> None:
     """
     with closing(connect(Settings(), ClickHouseRole.WRITER)) as client:
         applied = run_migrations(client, MIGRATIONS, dry_run=dry_run)
-    _print([msgspec.to_builtins(migration) for migration in applied], as_json=json)
+    show([msgspec.to_builtins(migration) for migration in applied], as_json=json)
+
+
+@app.command
+def publish(*, json: Json = False) -> None:
+    """Put the district's grids, people, cameras, items and policy in force, for workers that start from now on.
+
+    Args:
+        json: print JSON.
+    """
+    published = reference.publish(Settings(), utc_now())
+    row = msgspec.to_builtins(published.edition)
+    show(row | {"written": published.written if json else ", ".join(published.written) or "nothing"}, as_json=json)
 
 
 @app.command
 def doctor(*, json: Json = False) -> None:
     """Check this machine and the stack: Java, jars, disk, ports, topics, lag."""
     found = checks.examine(Settings())
-    _print([msgspec.to_builtins(check) for check in found], as_json=json)
+    show([msgspec.to_builtins(check) for check in found], as_json=json)
     sys.exit(0 if all(check.ok for check in found) else 1)
 
 
@@ -382,19 +395,6 @@ def _say(mark: str, what: str, detail: str) -> None:
 
 def _progress(done: int, of: int, name: str) -> None:
     _err.print(f" {done:>3}/{of} {name}" if done < of else f" {of} jars, checksums verified")
-
-
-def _print(content: Any, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
-    elif isinstance(content, list):
-        table = Table(*(Column(name, overflow="fold") for name in content[0])) if content else Table()
-        for row in content:
-            table.add_row(*map(str, row.values()))
-        _out.print(table)
-    else:
-        for name, value in content.items():
-            _out.print(f"{name:>24}  {value}")
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from infra.kafka import group_lag
 from infra.provision import check_topics
+from infra.reference import differs
 from infra.settings import Settings
 from schemas.errors import GridwatchError, SetupError
 from schemas.grid import load_registry
@@ -30,6 +31,7 @@ def examine(settings: Settings) -> list[Check]:
     checks = [_look("district", lambda: _district(settings)), _disk(settings), _kept(settings), _jars(settings)]
     if _listens(settings.kafka):
         checks.append(_look("topics", lambda: _topics(settings)))
+        checks.append(_look("edition", lambda: _edition(settings)))
         checks.append(_look("lag", lambda: str(group_lag(settings, "gridwatch-cases"))))
     else:
         checks.append(Check(name="broker", ok=True, detail=f"not running at {settings.kafka}"))
@@ -51,6 +53,13 @@ def _district(settings: Settings) -> str:
 def _topics(settings: Settings) -> str:
     check_topics(settings)
     return "as the contract says"
+
+
+def _edition(settings: Settings) -> str:
+    other = differs(settings)
+    if other is not None:
+        raise SetupError("district", f"{other}; gridwatch publish puts the files in force")
+    return "in force as the files say"
 
 
 def _disk(settings: Settings) -> Check:

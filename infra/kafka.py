@@ -4,6 +4,7 @@ The Faust worker has clients of its own (`pipelines.stream`); every other proces
 """
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from schemas import codec
 from schemas.errors import UnavailableError
 from schemas.topics import Topic
 
+_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 _POLL_S = 0.1  # `consume` waits this long for a full batch
 
 
@@ -126,19 +128,21 @@ def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:
     )
 
 
-def read_to_end(settings: Settings, topic: Topic, *, timeout_s: float = 30.0) -> Iterator[Message]:
-    """Yield every record that *topic* holds at the time of the call, in order within each partition.
+def read_to_end(
+    settings: Settings, topic: Topic, *, partition: int | None = None, timeout_s: float = 30.0
+) -> Iterator[Message]:
+    """Yield every record that *topic*, or one *partition* of it, holds at the time of the call, in order.
 
     Raises:
         UnavailableError: the broker did not answer within *timeout_s*.
     """
     with _asking(settings, f"read-{topic.name}") as reader:
-        yield from _read_to_end(reader, topic.name, timeout_s)
+        yield from _read_to_end(reader, topic.name, partition, timeout_s)
 
 
-def _read_to_end(reader: Consumer, topic: str, timeout_s: float) -> Iterator[Message]:
-    found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions
-    bounds = {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=timeout_s) for p in found}
+def _read_to_end(reader: Consumer, topic: str, partition: int | None, timeout_s: float) -> Iterator[Message]:
+    found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions if partition is None else [partition]
+    bounds = {p: _bounds(reader, TopicPartition(topic, p), timeout_s) for p in found}
     left = {p: high for p, (low, high) in bounds.items() if low < high}
     reader.assign([TopicPartition(topic, p, bounds[p][0]) for p in left])
     deadline = monotonic_s() + timeout_s
@@ -154,6 +158,23 @@ def _read_to_end(reader: Consumer, topic: str, timeout_s: float) -> Iterator[Mes
         left = {at.partition: left[at.partition] for at in reached if at.offset < left[at.partition]}
         if left and monotonic_s() > deadline:
             raise UnavailableError("kafka", f"{topic} stopped before its end in partitions {sorted(left)}")
+
+
+def _bounds(reader: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """Return the first offset of a partition and the one after its last.
+
+    A topic that was just made is listed before its leader serves it: that passes, and is waited for.
+    """
+    deadline = monotonic_s() + timeout_s
+    while True:
+        try:
+            low, high = reader.get_watermark_offsets(place, timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or monotonic_s() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return low, high
 
 
 def headers(message: Message) -> list[tuple[str, bytes | None]]:

@@ -29,9 +29,12 @@ class Level(StrEnum):
 
 
 class Clock(StrEnum):
-    """What a running deadline measures."""
+    """What a running deadline measures, in the order of the work."""
 
+    ACCEPT = "accept"  # 受理
+    DISPATCH = "dispatch"  # 派遣
     ACKNOWLEDGE = "acknowledge"  # 签收
+    ARRIVE = "arrive"  # 到场
     DISPOSE = "dispose"  # 处置
     VERIFY = "verify"  # 核查
 
@@ -89,6 +92,9 @@ class LedgerKind(StrEnum):
     VERIFIED = "verified"
     REWORKED = "reworked"
     ARCHIVED = "archived"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    EXTENDED = "extended"
     WARNED = "warned"
     BREACHED = "breached"
     ESCALATED = "escalated"
@@ -113,19 +119,23 @@ class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Clock | None = None
     due_at: Annotated[Instant | None, Meta(description="the deadline this event set, or that passed")] = None
     repeat: int = 0
+    extended_ms: Annotated[int, Meta(ge=1, description="of an extension: what was granted")] | None = None
     note: Text | None = None
 
 
-class Timer(Struct, frozen=True, kw_only=True):
+class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The clock that runs on a case and the next instant at which it acts."""
 
     clock: Clock
     armed: Annotated[int, Meta(description="ledger number of the event that started it")]
     started_at: Instant
-    due_at: Annotated[Instant, Meta(description="end of the budget")]
+    due_at: Annotated[Instant, Meta(description="end of the budget; once breached it stays what it was")]
     from_level: Annotated[Level, Meta(description="of the case when the clock started: the ladder climbs from here")]
     step: Annotated[int, Meta(ge=0, description="0 warn, 1 breach and first rung, 2… further rungs, then repeats")]
-    next_at: Annotated[Instant | None, Meta(description="when `step` happens; null when the ladder has ended")]
+    next_at: Annotated[Instant | None, Meta(description="when `step` happens; null while paused, or ended")]
+    paused_at: Annotated[Instant | None, Meta(description="since when the clock stands still")] = None
+    paused_ms: Annotated[int, Meta(ge=0, description="of pauses that have ended, as far as the clock counts them")] = 0
+    extended_ms: Annotated[int, Meta(ge=0, description="added to the budget by approval")] = 0
 
 
 class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,20 +1,25 @@
 """The service catalogue and the SLA policy: data, checked on load, addressed by content."""
 
+from collections.abc import Collection, Iterator
+from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.calendar import Calendar, load_calendar
 from schemas.cameras import CameraEventKind
 from schemas.cases import Clock, Level
 from schemas.errors import SetupError
 from schemas.fields import ItemCode
-from schemas.grid import load_toml
+from schemas.grid import Fault, load_toml
 
+ITEMS_FILE, POLICY_FILE = "items.toml", "policy.toml"
 ITEM_COUNT = 106  # 「确定了106项服务管理内容」; the article does not list them
 
 
@@ -24,6 +29,13 @@ class Severity(StrEnum):
     ROUTINE = "routine"
     IMPORTANT = "important"
     MAJOR = "major"
+
+
+class TimeBase(StrEnum):
+    """Which time a clock counts."""
+
+    NATURAL = "natural"  # 24 hours, 7 days
+    WORKING = "working"  # office hours of working days
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -43,11 +55,16 @@ class Item(Struct, frozen=True, kw_only=True):
     severity: Severity
     sla: Annotated[str, Meta(description="name of an SLA class of the policy")]
     department: Annotated[str, Meta(description="职能部门 that owns it at the top rung")]
+    time_base: TimeBase = TimeBase.NATURAL
+    # Two reports of one item this near in place and time may be one thing; None: never suggested.
+    duplicate_radius_m: Annotated[int, Meta(ge=1)] | None = None
+    duplicate_window_ms: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `items.toml`."""
 
+    source: Annotated[str, Meta(min_length=1, description="where the items and their figures come from")]
     groups: list[Group]
     items: list[Item]
 
@@ -67,7 +84,7 @@ class Ladder(Struct, frozen=True, kw_only=True):
 
 
 class SlaClass(Struct, frozen=True, kw_only=True):
-    """Budgets of one class of items, in natural time."""
+    """Budgets of one class of items, in the time base of each item."""
 
     name: str
     budgets_ms: dict[Clock, Annotated[int, Meta(ge=1)]]
@@ -92,16 +109,44 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """What one clock gives one item."""
+
+    warn: timedelta
+    budget: timedelta
+    time_base: TimeBase
+
+
 class Policy(Struct, frozen=True, kw_only=True, dict=True):
-    """Catalogue and SLA policy as one value: what travels on `reference` and what cases are opened under."""
+    """Catalogue, SLA policy and calendar as one value: what travels on `reference` and what cases are opened under.
+
+    Whatever a deadline depends on is in it, so its hash on a case fixes every deadline of that case.
+    """
 
     file: PolicyFile
     items: dict[str, Item]
     groups: dict[str, Group]
+    calendar: Annotated[Calendar | None, Meta(description="of working time; null in policies that had none")] = None
 
     def sla(self, item_code: str) -> SlaClass:
         """Return the SLA class of a known item."""
         return self._classes[self.items[item_code].sla]
+
+    def terms(self, item_code: str, clock: Clock) -> Terms:
+        """Return what *clock* gives a known item."""
+        return self._terms[item_code, clock]
+
+    @cached_property
+    def _terms(self) -> dict[tuple[str, Clock], Terms]:
+        return {
+            (item.code, clock): Terms(
+                warn=timedelta(milliseconds=ms) * self.sla(item.code).warn_share,
+                budget=timedelta(milliseconds=ms),
+                time_base=item.time_base,
+            )
+            for item in self.items.values()
+            for clock, ms in self.sla(item.code).budgets_ms.items()
+        }
 
     @cached_property
     def _classes(self) -> dict[str, SlaClass]:
@@ -114,31 +159,79 @@ def policy_hash(policy: Policy) -> str:
 
 
 def load_policy(directory: Path) -> Policy:
-    """Read `items.toml` and `policy.toml` of *directory*.
+    """Read `items.toml`, `policy.toml` and the calendar of *directory*.
 
     Raises:
         SetupError: a file is wrong; the text names file and field.
     """
-    catalogue, file = load_toml(directory / "items.toml", Catalogue), load_toml(directory / "policy.toml", PolicyFile)
-    policy = Policy(
+    catalogue, file = load_toml(directory / ITEMS_FILE, Catalogue), load_toml(directory / POLICY_FILE, PolicyFile)
+    found = list(faults(catalogue, file))
+    if found:
+        raise SetupError("policy data", "; ".join(map(str, found)))
+    return assemble(catalogue, file, load_calendar(directory))
+
+
+def assemble(catalogue: Catalogue, file: PolicyFile, calendar: Calendar) -> Policy:
+    """Return the policy that files without faults make."""
+    return Policy(
         file=file,
         items={item.code: item for item in catalogue.items},
         groups={group.code: group for group in catalogue.groups},
+        calendar=calendar,
     )
-    problems = _problems(catalogue, policy)
-    if problems:
-        raise SetupError("policy data", "; ".join(problems))
-    return policy
 
 
-def _problems(catalogue: Catalogue, policy: Policy) -> list[str]:
-    items, classes = catalogue.items, {c.name: c for c in policy.file.classes}
-    found = [f"item {i.code} belongs to no group" for i in items if i.code[:2] not in policy.groups]
-    found += [f"item {i.code} names unknown SLA class {i.sla!r}" for i in items if i.sla not in classes]
-    for sla in classes.values():
-        found += [f"class {sla.name} lacks a budget for {clock}" for clock in Clock if clock not in sla.budgets_ms]
-    rules = policy.file.camera_rules
-    found += [f"camera rule names unknown item {r.item_code}" for r in rules if r.item_code not in policy.items]
-    if len(policy.items) != ITEM_COUNT:
-        found.append(f"items.toml holds {len(policy.items)} distinct items, not {ITEM_COUNT}")
-    return found
+def faults(catalogue: Catalogue, file: PolicyFile) -> Iterator[Fault]:
+    """Yield what contradicts itself in a catalogue and a policy, with the place of each entry."""
+    yield from _item_faults(catalogue, {sla.name for sla in file.classes})
+    yield from _class_faults(file)
+    yield from _ladder_faults(file.ladder)
+    codes = {item.code for item in catalogue.items}
+    for index, rule in enumerate(file.camera_rules):
+        if rule.item_code not in codes:
+            yield _fault(f"camera_rules[{index}]", "item_code", f"names unknown item {rule.item_code}")
+
+
+def _item_faults(catalogue: Catalogue, classes: Collection[str]) -> Iterator[Fault]:
+    groups = {group.code for group in catalogue.groups}
+    for index, item in enumerate(catalogue.items):
+        reasons = (
+            ("code", f"item {item.code} belongs to no group", item.code[:2] not in groups),
+            (
+                "duplicate_radius_m",
+                f"item {item.code} has only one of duplicate_radius_m and duplicate_window_ms",
+                (item.duplicate_radius_m is None) != (item.duplicate_window_ms is None),
+            ),
+            ("sla", f"item {item.code} names unknown SLA class {item.sla!r}", item.sla not in classes),
+        )
+        for field, reason, is_wrong in reasons:
+            if is_wrong:
+                yield Fault(file=ITEMS_FILE, at=f"items[{index}]", field=field, reason=reason)
+    distinct = len({item.code for item in catalogue.items})
+    if distinct != ITEM_COUNT:
+        reason = f"there are {distinct} distinct items, not {ITEM_COUNT}"
+        yield Fault(file=ITEMS_FILE, at="items", field="code", reason=reason)
+
+
+def _class_faults(file: PolicyFile) -> Iterator[Fault]:
+    names: set[str] = set()
+    for index, sla in enumerate(file.classes):
+        at = f"classes[{index}]"
+        for clock in Clock:
+            if clock not in sla.budgets_ms:
+                yield _fault(at, "budgets_ms", f"{sla.name} lacks a budget for {clock}")
+        if sla.name in names:
+            yield _fault(at, "name", f"{sla.name!r} is there already")
+        names.add(sla.name)
+
+
+def _ladder_faults(ladder: Ladder) -> Iterator[Fault]:
+    order = list(Level)
+    ranks = [order.index(rung.level) for rung in ladder.rungs]
+    for index, (below, rank) in enumerate(pairwise([0, *ranks])):
+        if rank <= below:
+            yield _fault(f"ladder.rungs[{index}]", "level", "does not lie above the one before")
+
+
+def _fault(at: str, field: str, reason: str) -> Fault:
+    return Fault(file=POLICY_FILE, at=at, field=field, reason=reason)

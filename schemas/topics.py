@@ -14,7 +14,6 @@ from msgspec import Struct
 from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraTelemetry
 from schemas.cases import Case, Command, CommandResult, GridState, LedgerEvent, Tick
-from schemas.policy import Policy
 from schemas.reports import Report, Reporter
 
 DAY_MS = 24 * 3600 * 1000
@@ -32,7 +31,7 @@ class Topic(Struct, frozen=True, kw_only=True, eq=False):
     """One topic of the contract."""
 
     name: str
-    kind: Any  # the struct its values decode to; None = raw bytes
+    kind: Any  # the struct its values decode to; None = raw bytes, or told by the key (`schemas.reference`)
     key: str
     writer: str
     zh: str
@@ -101,8 +100,8 @@ REPORTERS = Topic(
     zh="上报人姓名电话(限权)", en="names and phones of reporters (restricted)",
 )  # fmt: skip
 REFERENCE = Topic(
-    name="reference.v1", kind=Policy, key="policy:hash", writer="worker", cleanup=Cleanup.COMPACT,
-    zh="政策版本", en="policies by content hash",
+    name="reference.v1", kind=None, key="policy:hash, registry:hash, edition", writer="gridwatch publish",
+    cleanup=Cleanup.COMPACT, zh="政策与名册版本", en="policies and registries by content hash, and which are in force",
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     name="dead.letters.v1", kind=None, key="original key", writer="every process", retention_ms=30 * DAY_MS,
@@ -128,8 +127,9 @@ def config(topic: Topic) -> dict[str, str]:
         "retention.ms": str(topic.retention_ms),
         "message.timestamp.type": "LogAppendTime",
     }
-    if topic is DEAD_LETTERS:
-        settings["max.message.bytes"] = str(16 << 20)  # any record of any topic fits in, with its reason
+    if topic in (DEAD_LETTERS, REFERENCE):
+        # Any record of any topic fits in with its reason; so does a district of many thousand grids.
+        settings["max.message.bytes"] = str(16 << 20)
     if topic.cleanup is Cleanup.COMPACT:
         settings |= {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
     return settings

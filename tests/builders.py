@@ -1,5 +1,6 @@
 """Values for tests: only what matters is spelled out at the call."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,6 @@ def a_report(report_id: str, grid_id: str = GRID, item_code: str = "01001") -> R
 
 def with_policy(settings: Settings, directory: Path, text: str) -> Settings:
     """Return settings whose district is the shipped one with another `policy.toml`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in ("district.toml", "cameras.toml", "items.toml"):
-        (directory / name).write_text((DISTRICT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copytree(DISTRICT, directory, dirs_exist_ok=True)
     (directory / "policy.toml").write_text(text, encoding="utf-8")
     return settings.model_copy(update={"district_dir": directory})

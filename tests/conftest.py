@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from infra.clock import utc_now
 from infra.kafka import Producer
 from infra.local import supervisor
 from infra.local.ports import free_port
 from infra.provision import apply_topics
+from infra.reference import publish
 from infra.settings import Settings
 from schemas.errors import UnavailableError
 from tests.district import District
@@ -86,6 +88,7 @@ def broker(settings: Settings) -> Iterator[Settings]:
             return True
 
         eventually(ready, within_s=60, what="the broker takes topics")
+        publish(settings, utc_now())
         yield settings
 
 

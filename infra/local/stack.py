@@ -12,6 +12,7 @@ from infra.local.summary import Summary, summarise, time_reached, work_lag
 from infra.local.supervisor import Child, Part, Say, Supervisor, module
 from infra.migrate import MIGRATIONS, migrate
 from infra.provision import apply_topics
+from infra.reference import publish
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
 
@@ -79,6 +80,7 @@ class Stack:
             self._say("ok", "java", f"{monotonic_s() - began:.1f} s  learned to start fast; once only")
         self.supervisor.start(*self._stores())
         self._apply_topics()
+        self._publish()
         self._migrate()
         district = () if self._simulate is None else (self._district(self._simulate),)
         self.supervisor.start(*self._engine(), *district)
@@ -147,6 +149,11 @@ class Stack:
                     raise
                 self._pause(0.1)
         self._say("ok", "topics", f"{monotonic_s() - began:.1f} s  {len(created)} created")
+
+    def _publish(self) -> None:
+        began = monotonic_s()
+        written = publish(self._settings, utc_now()).written
+        self._say("ok", "district", f"{monotonic_s() - began:.1f} s  {len(written)} records published")
 
     def _migrate(self) -> None:
         began = monotonic_s()

@@ -17,14 +17,16 @@ from msgspec import Struct
 from infra.clickhouse import Role, connect
 from infra.kafka import committed, group_lag, headers, read_to_end
 from infra.local.journal import Act, read_journal
+from infra.reference import in_force
 from infra.settings import Settings
+from pipelines.domain.calendar import add_working_time
 from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import LedgerEvent, LedgerKind, Level
 from schemas.errors import RecordError
 from schemas.grid import load_registry
-from schemas.policy import Ladder
+from schemas.policy import Policy, TimeBase
 from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,
@@ -35,7 +37,6 @@ from schemas.topics import (
     CASES,
     CLOCK_TICKS,
     DEAD_LETTERS,
-    REFERENCE,
     REPORTS,
     TOPICS,
     Cleanup,
@@ -94,7 +95,7 @@ def summarise(settings: Settings, *, ready_s: float, unhealthy: list[str], drain
     cases = {(message.key() or b"").decode() for message in read_to_end(settings, CASES)}
     alerts = [alert for topic in _ALERTS for alert in _values(settings, topic)]
     climbed = {alert.alert_id: alert for alert in alerts if alert.kind is AlertKind.SLA_ESCALATION}
-    due = escalations_due(ledger, _ladders(settings), time_reached(settings))
+    due = escalations_due(ledger, _policies(settings), time_reached(settings))
     found = _differences(
         {
             "reports acknowledged but not in the topic": acked - reported,
@@ -138,7 +139,7 @@ def _differences(pairs: Mapping[str, Set[str]]) -> list[str]:
 
 
 def escalations_due(
-    ledger: list[LedgerEvent], ladders: Mapping[str, Ladder], until: Mapping[str, datetime]
+    ledger: list[LedgerEvent], policies: Mapping[str, Policy], until: Mapping[str, datetime]
 ) -> set[str]:
     """Return the id of every escalation that must have been sent.
 
@@ -147,7 +148,7 @@ def escalations_due(
 
     Args:
         ledger: all lines, repeats included.
-        ladders: by case.
+        policies: by case.
         until: how far time has reached, by grid.
     """
     by_case: dict[str, dict[int, LedgerEvent]] = defaultdict(dict)
@@ -159,25 +160,32 @@ def escalations_due(
         starts = [event for event in ordered if event.kind in _ARMS]
         ends = [*(event.at for event in starts[1:]), *(e.at for e in ordered if e.kind is LedgerKind.ARCHIVED)]
         for start, end in zip_longest(starts, ends[: len(starts)]):
-            due.update(_passed(start, end or until[start.grid_id], ladders[case_id]))
+            due.update(_passed(start, end or until[start.grid_id], policies[case_id]))
     return due
 
 
-def _passed(start: LedgerEvent, end: datetime, ladder: Ladder) -> Iterator[str]:
+def _passed(start: LedgerEvent, end: datetime, policy: Policy) -> Iterator[str]:
     """Yield the escalations of one clock that started with *start* and ran until *end*."""
-    at = start.due_at
+    at, ladder = start.due_at, policy.file.ladder
     assert at is not None  # noqa: S101 - lines that start a clock carry its deadline
     above = [rung for rung in ladder.rungs if _RANK[rung.level] > _RANK[start.level]]
     top = ladder.rungs[-1]
     steps = [(rung.level, "escalated", 0, rung.budget_ms) for rung in above]
     steps += [(top.level, "reminded", repeat, top.budget_ms) for repeat in range(1, ladder.repeats + 1)]
     if not above:
-        at += timedelta(milliseconds=top.budget_ms)
+        at = _later(at, top.budget_ms, policy, start.item_code)
     for level, what, repeat, pause_ms in steps:
         if at > end:
             return
         yield f"{start.case_id}:{start.clock}:{start.number}:{level}:{what}:{repeat}"
-        at += timedelta(milliseconds=pause_ms)
+        at = _later(at, pause_ms, policy, start.item_code)
+
+
+def _later(at: datetime, by_ms: int, policy: Policy, item_code: str) -> datetime:
+    by = timedelta(milliseconds=by_ms)
+    if policy.calendar is None or policy.items[item_code].time_base is TimeBase.NATURAL:
+        return at + by
+    return add_working_time(policy.calendar, at, by)
 
 
 def time_reached(settings: Settings) -> dict[str, datetime]:
@@ -243,10 +251,10 @@ def _ids(settings: Settings, topic: Topic) -> set[str]:
     return {ident for ident in found if ident is not None}
 
 
-def _ladders(settings: Settings) -> dict[str, Ladder]:
-    """Return the ladder each case was opened under, by case id."""
-    policies = {(m.key() or b"").decode(): codec.decode(REFERENCE, m.value()) for m in read_to_end(settings, REFERENCE)}
-    return {case.case_id: policies[f"policy:{case.policy}"].file.ladder for case in _values(settings, CASES)}
+def _policies(settings: Settings) -> dict[str, Policy]:
+    """Return the policy each case was opened under, by case id."""
+    policies = in_force(settings).policies
+    return {case.case_id: policies[case.policy] for case in _values(settings, CASES)}
 
 
 def _cameras_live(settings: Settings) -> int:

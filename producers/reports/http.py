@@ -34,6 +34,7 @@ from infra.settings import Settings
 from pipelines.domain import ids
 from producers.reports.domain.submission import CommandRequest, Submission, accept, command
 from producers.reports.domain.wire import at_fault, checked, time_ordered_id
+from producers.reports.explain import explain_route
 from producers.reports.results import Results
 from schemas.cases import CommandResult, Verdict
 from schemas.errors import RecordError, UnavailableError
@@ -182,7 +183,7 @@ def create_app(settings: Settings) -> Litestar:
         log.info("intake_stopped", unacknowledged=producer.close(_FLUSH_S))
 
     return Litestar(
-        [post_report, post_command, get_command, healthz],
+        [post_report, post_command, get_command, explain_route(settings), healthz],
         lifespan=[lifespan],
         state=State({"registry": registry, "policy": policy}),
         request_max_body_size=MAX_BODY_BYTES,

@@ -162,7 +162,8 @@ class People:
         if case.timer is None:
             return
         rng = Random(f"{self._seed}:{case.case_id}:{case.stage}:{case.rework}")
-        budget_s = (case.timer.due_at - case.timer.started_at).total_seconds()
+        # Not the time to its deadline: an office closed for the night would leave the demo without people.
+        budget_s = self._policy.terms(case.item_code, case.timer.clock).budget.total_seconds()
         plan = behaviour.plan(case, rng, self._registry, budget_s)
         if plan is None or not await self._pause(plan.delay_s):
             return

@@ -13,9 +13,9 @@ import psutil
 from msgspec import Struct
 
 from infra.kafka import headers, read_to_end
+from infra.reference import in_force
 from infra.settings import Settings
 from pipelines.agents.case_program import CaseProgram
-from pipelines.app import published_policies
 from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.policy import load_policy, policy_hash
@@ -95,7 +95,7 @@ def _stock(stage: Stage, number: int) -> Run:
 def is_exact(settings: Settings) -> bool:
     """Tell whether ledger, cases and state are what the case program makes of the input in a plain loop."""
     policy_id = policy_hash(load_policy(settings.district_dir))
-    policies = published_policies(settings)
+    policies = in_force(settings).policies
     plain = [
         CaseProgram(p, settings.partitions, registry=REGISTRY, policies=policies, policy_id=policy_id)
         for p in range(settings.partitions)

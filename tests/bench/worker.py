@@ -7,7 +7,9 @@ from subprocess import Popen
 import msgspec
 from msgspec import Struct
 
+from infra.clock import utc_now
 from infra.kafka import read_to_end
+from infra.reference import publish
 from infra.settings import Settings
 from pipelines.stream.state import POSITIONS
 from schemas.topics import STATE_CHANGELOG, Topic
@@ -39,6 +41,7 @@ def calm(stage: Stage) -> Settings:
 @contextmanager
 def case_engine(settings: Settings) -> Iterator["Popen[bytes]"]:
     """Run a worker of the case engine; the block starts when its lanes are open."""
+    publish(settings, utc_now())
     log = settings.data_dir / "worker.log"
     before = log.read_text().count("lanes_open") if log.exists() else 0
     with process("pipelines", settings, log=log) as child:

@@ -4,7 +4,9 @@ from contextlib import ExitStack
 from subprocess import Popen
 from typing import Self
 
+from infra.clock import utc_now
 from infra.provision import apply_topics
+from infra.reference import publish
 from infra.settings import Settings
 from schemas.errors import UnavailableError
 from tests.conftest import eventually, process
@@ -21,6 +23,7 @@ class Broker:
 
     def __enter__(self) -> Self:
         self.start()
+        publish(self.settings, utc_now())
         return self
 
     def __exit__(self, *_: object) -> None:

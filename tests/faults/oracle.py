@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from infra.kafka import committed, consumer, headers, read_to_end
 from infra.local.summary import escalations_due
+from infra.reference import in_force
 from infra.settings import Settings
 from pipelines.agents.case_program import CaseProgram
-from pipelines.app import APP_ID, published_policies
+from pipelines.app import APP_ID
 from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.alerts import AlertKind
@@ -120,15 +121,15 @@ def _recovered(settings: Settings) -> dict[int, Restored]:
 
 def _escalations(settings: Settings, until: Mapping[int, datetime]) -> Iterator[str]:
     """Escalations again, by arithmetic that shares nothing with the engine's."""
-    policies = published_policies(settings)
+    policies = in_force(settings).policies
     ledger = list(_values(CASE_EVENTS, _contents(settings, CASE_EVENTS)))
     cases = _values(CASES, _contents(settings, CASES))
-    ladders = {case.case_id: policies[case.policy].file.ladder for case in cases}
+    held = {case.case_id: policies[case.policy] for case in cases}
     alerts = _values(ALERTS_SLA, _contents(settings, ALERTS_SLA))
     sent = {alert.alert_id for alert in alerts if alert.kind is AlertKind.SLA_ESCALATION}
     grids = load_registry(settings.district_dir).grids
     by_grid = {grid: until[codec.partition_of(grid, settings.partitions)] for grid in grids}
-    due = escalations_due(ledger, ladders, by_grid)
+    due = escalations_due(ledger, held, by_grid)
     yield from _differs("escalations due but not sent", due - sent)
     yield from _differs("escalations sent but not due", sent - due)
 
@@ -145,7 +146,7 @@ def _letters(settings: Settings, sent: Sent) -> Iterator[str]:
 def replay(settings: Settings, until: Mapping[int, datetime]) -> Model:
     """Return what the pure rules make of the topics when time in partition *p* has come to `until[p]`."""
     registry, policy_id = load_registry(settings.district_dir), policy_hash(load_policy(settings.district_dir))
-    policies = published_policies(settings)
+    policies = in_force(settings).policies
     programs = {p: CaseProgram(p, settings.partitions, registry, policies, policy_id) for p in until}
     outputs: dict[str, Contents] = {topic.name: defaultdict(set) for topic in JUDGED}
     state: dict[bytes, bytes] = {}

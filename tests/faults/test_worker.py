@@ -12,6 +12,7 @@ import pytest
 from infra.clock import utc_now
 from infra.kafka import group_lag
 from infra.local.summary import escalations_due, time_reached
+from infra.reference import publish
 from infra.settings import Settings
 from pipelines.app import APP_ID
 from schemas import codec
@@ -57,7 +58,9 @@ def work_left(settings: Settings) -> int:
 def calm(district: District, tmp_path_factory: pytest.TempPathFactory) -> District:
     """The district under a policy whose acknowledgement takes 6 s."""
     directory: Path = tmp_path_factory.mktemp("district")
-    return District(with_policy(district.settings, directory, CALM), district.producer)
+    settings = with_policy(district.settings, directory, CALM)
+    publish(settings, utc_now())
+    return District(settings, district.producer)
 
 
 def test_an_acknowledgement_in_time_counts_however_long_the_worker_was_away(calm: District) -> None:
@@ -144,6 +147,6 @@ def test_grid_state_is_a_fold_of_the_ledger(calm: District) -> None:
         if any(event.stage is stage for event in last.values())
     }
     assert state.breaches == sum(event.kind is LedgerKind.BREACHED for event in mine)
-    ladders = dict.fromkeys(last, POLICY.file.ladder)
+    policies = dict.fromkeys(last, POLICY)
     sent = {a.alert_id for a in calm.values(ALERTS_SLA) if a.kind is AlertKind.SLA_ESCALATION}
-    assert escalations_due(ledger, ladders, time_reached(calm.settings)) == sent
+    assert escalations_due(ledger, policies, time_reached(calm.settings)) == sent

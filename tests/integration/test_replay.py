@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from infra import replay
+from infra.clock import utc_now
 from infra.deadletters import Origin, dead_letter_headers
 from infra.kafka import headers, read_to_end
+from infra.reference import publish
 from infra.replay import Finding, Selection, State
 from infra.settings import Settings
 from schemas import codec
@@ -34,6 +36,7 @@ def worker(settings: Settings, directory: Path, *unknown: str) -> Iterator[None]
     for code in unknown:
         items = items.replace(f'code = "{code}"', f'code = "{code[:2]}9{code[3:]}"')
     (directory / "items.toml").write_text(items, encoding="utf-8")
+    publish(settings, utc_now())
     log = directory / "worker.log"
     with process("pipelines", settings, log=log):
         eventually(lambda: "lanes_open" in log.read_text(), within_s=40, what="lanes open")

@@ -8,8 +8,6 @@ from pipelines.domain import cases, sla
 from schemas.cases import Clock, LedgerKind, Level, Move, Timer
 from tests.builders import NINE, POLICY, a_case, moved, opened, seconds
 
-LADDER = POLICY.file.ladder
-
 
 def timer(from_level: Level) -> Timer:
     return Timer(
@@ -34,7 +32,7 @@ def timer(from_level: Level) -> Timer:
 )
 def test_steps_come_when_the_policy_says(level: Level, steps: list[float | None]) -> None:
     """Warn at 75 %, breach at 100 %, one rung after the other, two repeats at the top, then nothing."""
-    got = [sla.step_at(timer(level), step, POLICY.sla("01001"), LADDER) for step in range(len(steps))]
+    got = [sla.step_at(timer(level), step, POLICY, "01001") for step in range(len(steps))]
 
     assert got == [None if s is None else NINE + seconds(s) for s in steps]
 
@@ -95,3 +93,49 @@ def test_an_acknowledgement_stops_the_clock() -> None:
     acknowledged = moved(a_case(), Move.ACKNOWLEDGE, at=NINE + seconds(5))
 
     assert cases.fire(acknowledged, NINE + seconds(19), POLICY).events == []
+
+
+def test_a_pause_moves_all_that_is_to_come_by_its_length() -> None:
+    """Two pauses before the warning: warning, breach and rungs come later by both together."""
+    started = sla.start(a_case(), Clock.DISPOSE, armed=3, at=NINE, policy=POLICY)
+
+    paused = sla.pause(started, NINE + seconds(4))
+    once = sla.resume(paused, NINE + seconds(11), POLICY, "01001")
+    twice = sla.resume(sla.pause(once, NINE + seconds(12)), NINE + seconds(15), POLICY, "01001")
+
+    assert paused.next_at is None
+    assert (once.next_at, once.due_at) == (NINE + seconds(15 + 7), NINE + seconds(20 + 7))
+    assert (twice.next_at, twice.due_at) == (NINE + seconds(15 + 10), NINE + seconds(20 + 10))
+    assert sla.step_at(twice, 2, POLICY, "01001") == NINE + seconds(28 + 10)
+
+
+def test_an_extension_moves_the_deadline_by_what_was_granted() -> None:
+    """The budget grows: its share for the warning too; a warning given is not taken back."""
+    started = sla.start(a_case(), Clock.DISPOSE, armed=3, at=NINE, policy=POLICY)
+    warned = sla.advance(started, POLICY, "01001")
+
+    assert sla.extend(started, 20_000, POLICY, "01001").next_at == NINE + seconds(30)
+    assert sla.extend(warned, 20_000, POLICY, "01001").next_at == NINE + seconds(40)
+    assert sla.extend(warned, 20_000, POLICY, "01001").due_at == NINE + seconds(40)
+
+
+def test_nothing_undoes_a_breach() -> None:
+    """After the breach the deadline stays what it was; pause and extension only put the next rung off."""
+    warned = sla.advance(sla.start(a_case(), Clock.DISPOSE, armed=3, at=NINE, policy=POLICY), POLICY, "01001")
+    breached = sla.advance(warned, POLICY, "01001")
+
+    resumed = sla.resume(sla.pause(breached, NINE + seconds(21)), NINE + seconds(24), POLICY, "01001")
+    extended = sla.extend(breached, 5_000, POLICY, "01001")
+
+    assert (resumed.due_at, resumed.next_at) == (NINE + seconds(20), NINE + seconds(28 + 3))
+    assert (extended.due_at, extended.next_at) == (NINE + seconds(20), NINE + seconds(28 + 5))
+
+
+def test_an_extension_of_a_paused_clock_waits_for_its_resumption() -> None:
+    """A clock that stands still is extended without starting it."""
+    paused = sla.pause(sla.start(a_case(), Clock.DISPOSE, armed=3, at=NINE, policy=POLICY), NINE + seconds(4))
+
+    extended = sla.extend(paused, 20_000, POLICY, "01001")
+
+    assert (extended.paused_at, extended.next_at, extended.due_at) == (NINE + seconds(4), None, NINE + seconds(40))
+    assert sla.resume(extended, NINE + seconds(5), POLICY, "01001").due_at == NINE + seconds(41)

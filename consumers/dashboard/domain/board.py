@@ -38,6 +38,7 @@ def heat(case: Case, now: datetime) -> Heat:
     timer = case.timer
     if timer is None:
         return Heat.OPEN
+    now = timer.paused_at or now
     if now >= timer.due_at:
         return Heat.OVERDUE
     is_warned = timer.step > 0 or (timer.next_at is not None and now >= timer.next_at)
@@ -62,7 +63,7 @@ class Board:
         groups = [self._camera_group(grid_id, model, now) for grid_id in self._registry.cameras_of]
         topics = [_topic(topic, model) for topic in TOPICS] if model.samples else []
         cases = pressing([row for row in rows if focus in (None, row.grid_id)], every=focus is not None)
-        district = self._registry.district.district
+        district = self._registry.content.map.district
         return View(
             now=now,
             district=Names(district.name, district.name_en),
