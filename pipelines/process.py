@@ -1,0 +1,66 @@
+"""The worker as a process: how it runs, and how it ends when an error must not be survived."""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Awaitable
+from typing import Any, NoReturn
+
+import faust
+import uvloop
+from faust.types import TP
+
+from infra.logs import logger
+from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
+
+COMMITS_STILL_S = 30.0
+
+log = logger()
+
+
+def run(app: faust.App) -> NoReturn:
+    """Run *app* as this process's worker until SIGTERM."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    sys.setswitchinterval(0.0005)  # the consumer's thread waits this long for ours whenever it wakes, 5 ms by default
+    gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
+    worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes escape codes into log files
+    worker.execute_from_commandline()
+    raise SystemExit
+
+
+def die(event: str, **fields: Any) -> NoReturn:
+    """End the process at once: nothing more is written, acknowledged or committed."""
+    log.critical(event, **fields)
+    os._exit(EXIT_CRASH)
+
+
+async def or_die(work: Awaitable[None]) -> None:
+    """Await *work*; an error in it ends the process before anything is acked.
+
+    Faust would restart the agent and skip the chunk.
+    """
+    try:
+        await work
+    except SetupError as error:
+        log.critical("worker_cannot_run", reason=str(error))
+        os._exit(EXIT_SETUP)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        die("lane_died", exc_info=error)
+
+
+class CommitWatch:
+    """Ends the process when commits stand still behind what is applied: Faust's commit loop has been seen to die."""
+
+    def __init__(self) -> None:
+        self._known: dict[TP, tuple[int, float]] = {}
+
+    def check(self, tp: TP, committed: int, applied: int, now_s: float) -> None:
+        """Note how far *tp* is committed and applied, once a second or so."""
+        known, since_s = self._known.get(tp, (committed, now_s))
+        if committed != known or applied <= committed:
+            since_s = now_s
+        self._known[tp] = (committed, since_s)
+        if now_s - since_s > COMMITS_STILL_S:
+            die("commits_stand_still", topic=tp.topic, partition=tp.partition, committed=committed)
