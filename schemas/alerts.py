@@ -22,6 +22,7 @@ class AlertKind(StrEnum):
     SLA_WARNING = "sla_warning"
     SLA_BREACH = "sla_breach"
     SLA_ESCALATION = "sla_escalation"
+    SLA_SUPERVISION = "sla_supervision"  # 督办
     CAMERA_OFFLINE = "camera_offline"
     CAMERA_SILENT = "camera_silent"  # its producer says nothing
     ACTIVITY = "activity"

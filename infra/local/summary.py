@@ -45,7 +45,19 @@ from schemas.topics import (
 
 GROUPS = ("gridwatch-cases", "gridwatch-sink")
 TABLES = sorted({topic.table for topic in TOPICS if topic.table is not None})
-_ARMS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED, LedgerKind.REWORKED}
+_ARMS = {
+    LedgerKind.OPENED,
+    LedgerKind.ACCEPTED,
+    LedgerKind.DISPATCHED,
+    LedgerKind.RETURNED,
+    LedgerKind.ACKNOWLEDGED,
+    LedgerKind.ARRIVED,
+    LedgerKind.ASSIGNED,
+    LedgerKind.HANDLED,
+    LedgerKind.REWORKED,
+    LedgerKind.REOPENED,
+}
+_ENDS = {LedgerKind.ARCHIVED, LedgerKind.VOIDED}
 _ALERTS = (ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY)
 _UNANSWERED = (None, 503)  # no answer came, or none in time: the record may be there
 _REFUSED = (400, 413, 422, *_UNANSWERED)
@@ -157,8 +169,8 @@ def escalations_due(
     due: set[str] = set()
     for case_id, lines in by_case.items():
         ordered = [lines[number] for number in sorted(lines)]
-        starts = [event for event in ordered if event.kind in _ARMS]
-        ends = [*(event.at for event in starts[1:]), *(e.at for e in ordered if e.kind is LedgerKind.ARCHIVED)]
+        starts = [event for event in ordered if event.kind in _ARMS and event.clock is not None]
+        ends = [*(event.at for event in starts[1:]), *(e.at for e in ordered if e.kind in _ENDS)]
         for start, end in zip_longest(starts, ends[: len(starts)]):
             due.update(_passed(start, end or until[start.grid_id], policies[case_id]))
     return due
