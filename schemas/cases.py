@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from schemas.fields import CameraId, CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
-from schemas.reports import Channel, Urgency
+from schemas.reports import Channel, Location, Urgency
 
 
 class Stage(StrEnum):
@@ -17,6 +17,47 @@ class Stage(StrEnum):
     HANDLING = "handling"  # 接收处置
     VERIFYING = "verifying"  # 核查反馈
     ARCHIVED = "archived"  # 归档建账
+
+
+class Substep(StrEnum):
+    """Where within its stage a case stands; it follows from the case, and says what may happen next."""
+
+    AWAITING_ACCEPTANCE = "awaiting_acceptance"  # 待受理
+    AWAITING_DISPATCH = "awaiting_dispatch"  # 待派遣
+    AWAITING_ACKNOWLEDGEMENT = "awaiting_acknowledgement"  # 待签收
+    EN_ROUTE = "en_route"  # 待到场
+    IN_HAND = "in_hand"  # 处置中
+    COORDINATED = "coordinated"  # 部门协同
+    PAUSED = "paused"  # 暂停
+    AWAITING_VERIFICATION = "awaiting_verification"  # 待核查
+    CLOSED = "closed"  # 已归档
+
+
+class Closure(StrEnum):
+    """Why a case ended: closed is not fixed."""
+
+    FIXED = "fixed"  # 处置到位
+    NO_ACTION = "no_action"  # 无需处置
+    NOT_RESPONSIBLE = "not_responsible"  # 非本区职责
+    DUPLICATE = "duplicate"  # 重复案件, of `duplicate_of`
+    CANCELLED = "cancelled"  # 上报人撤回
+    REFERRED = "referred"  # 转交
+    VOID = "void"  # 作废: should never have been a case
+
+
+class Satisfaction(StrEnum):
+    """What the reporter said when asked afterwards (回访)."""
+
+    SATISFIED = "satisfied"  # 满意
+    NEUTRAL = "neutral"  # 基本满意
+    DISSATISFIED = "dissatisfied"  # 不满意
+
+
+class TaskState(StrEnum):
+    """How a department's part of a case stands."""
+
+    OPEN = "open"
+    DONE = "done"
 
 
 class Level(StrEnum):
@@ -40,13 +81,26 @@ class Clock(StrEnum):
 
 
 class Move(StrEnum):
-    """What a person may ask of a case."""
+    """What a person may ask of a case, in the order of the work."""
 
-    DISPATCH = "dispatch"  # 派遣, to `assignee`
+    ACCEPT = "accept"  # 受理
+    DISPATCH = "dispatch"  # 派遣, to `assignee`; again, with a reason
+    RETURN = "return"  # 退单
     ACKNOWLEDGE = "acknowledge"  # 签收:"好的,收到"
+    ARRIVE = "arrive"  # 到场
+    PAUSE = "pause"  # 暂停
+    RESUME = "resume"  # 恢复
+    EXTEND = "extend"  # 批准延期, by `extend_ms`
+    ASSIGN = "assign"  # 协办: a task for the department `assignee`
+    COMPLETE = "complete"  # 协办完成
     HANDLE = "handle"  # 处置完毕
     VERIFY = "verify"  # 核查通过
     REWORK = "rework"  # 核查不通过,返工
+    CLOSE = "close"  # 结案 without handling, as `closure` says
+    VOID = "void"  # 作废
+    SUPERVISE = "supervise"  # 督办
+    FEEDBACK = "feedback"  # 回访
+    REOPEN = "reopen"  # 重新立案
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,8 +111,12 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     move: Move
     by: PersonId
     requested_at: Instant
-    assignee: Annotated[PersonId | None, Meta(description="whom to, of a dispatch")] = None
+    assignee: Annotated[PersonId | None, Meta(description="whom to, of a dispatch or a task")] = None
     note: Text | None = None
+    closure: Annotated[Closure | None, Meta(description="of a close: why")] = None
+    duplicate_of: Annotated[CaseId | None, Meta(description="of a close as duplicate")] = None
+    extend_ms: Annotated[int, Meta(ge=1, description="of an extension, in the clock's own time")] | None = None
+    satisfaction: Annotated[Satisfaction | None, Meta(description="of a feedback")] = None
 
 
 class Verdict(StrEnum):
@@ -86,19 +144,28 @@ class LedgerKind(StrEnum):
     """What a ledger event records."""
 
     OPENED = "opened"
+    ACCEPTED = "accepted"
     DISPATCHED = "dispatched"
+    RETURNED = "returned"
     ACKNOWLEDGED = "acknowledged"
+    ARRIVED = "arrived"
+    ASSIGNED = "assigned"  # a task, to `assignee`
+    COMPLETED = "completed"  # the task of `assignee`
     HANDLED = "handled"
     VERIFIED = "verified"
     REWORKED = "reworked"
     ARCHIVED = "archived"
+    VOIDED = "voided"
+    SUPERVISED = "supervised"  # 挂牌督办: of a case that goes back and forth
+    FEEDBACK = "feedback"
+    REOPENED = "reopened"
     PAUSED = "paused"
     RESUMED = "resumed"
     EXTENDED = "extended"
     WARNED = "warned"
     BREACHED = "breached"
     ESCALATED = "escalated"
-    SUPERVISED = "supervised"  # 督办: a level above is told, the case stays where it is
+    NOTIFIED = "notified"  # 督办通知: a level above is told of a deadline, the case stays where it is
     REMINDED = "reminded"  # the top rung, told again
 
 
@@ -123,6 +190,11 @@ class LedgerEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     told: Annotated[Level | None, Meta(description="of a supervision notice: who is told")] = None
     extended_ms: Annotated[int, Meta(ge=1, description="of an extension: what was granted")] | None = None
     note: Text | None = None
+    closure: Annotated[Closure | None, Meta(description="of the end of a case")] = None
+    related_to: Annotated[CaseId | None, Meta(description="opened: may be the same thing; archived: is the same")] = (
+        None
+    )
+    satisfaction: Satisfaction | None = None
 
 
 class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -134,7 +206,10 @@ class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     due_at: Annotated[Instant, Meta(description="end of the budget; once breached it stays what it was")]
     from_level: Annotated[Level, Meta(description="of the case when the clock started: the ladder climbs from here")]
     step: Annotated[int, Meta(ge=0, description="0 warn, 1 breach and first rung, 2… further rungs, then repeats")]
-    next_at: Annotated[Instant | None, Meta(description="when `step` happens; null while paused, or ended")]
+    next_at: Annotated[
+        Instant | None,
+        Meta(description="when `step` happens, or while paused when the pause must end; null when ended"),
+    ]
     paused_at: Annotated[Instant | None, Meta(description="since when the clock stands still")] = None
     paused_ms: Annotated[int, Meta(ge=0, description="of pauses that have ended, as far as the clock counts them")] = 0
     extended_ms: Annotated[int, Meta(ge=0, description="added to the budget by approval")] = 0
@@ -162,8 +237,21 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     camera_id: CameraId | None = None
     timer: Timer | None = None
     breaches: Annotated[int, Meta(description="deadlines missed so far")] = 0
-    rework: int = 0
+    rework: Annotated[int, Meta(description="times sent back by verification, in this round")] = 0
     archived_at: Instant | None = None
+    location: Location | None = None
+    similar_to: Annotated[CaseId | None, Meta(description="an earlier case that may be the same thing")] = None
+    duplicate_of: Annotated[CaseId | None, Meta(description="the case that is the same thing, somebody decided")] = None
+    owner: Annotated[PersonId | None, Meta(description="of the district, while departments have tasks")] = None
+    tasks: Annotated[dict[PersonId, TaskState], Meta(description="of departments, by who has them")] = {}
+    closure: Closure | None = None
+    satisfaction: Satisfaction | None = None
+    first_closed_at: Annotated[Instant | None, Meta(description="end of the first round")] = None
+    round: Annotated[int, Meta(ge=1, description="1, and one more with each reopening")] = 1
+    returns: Annotated[int, Meta(description="times given back by who had it, in this round")] = 0
+    extensions: Annotated[int, Meta(description="granted, in this round")] = 0
+    paused_ms: Annotated[int, Meta(description="of all pauses that have ended, by the wall")] = 0
+    supervisions: Annotated[int, Meta(description="notices, in this round")] = 0
 
 
 class GridState(Struct, frozen=True, kw_only=True):

@@ -101,6 +101,17 @@ class SlaClass(Struct, frozen=True, kw_only=True):
     warn_share: Annotated[float, Meta(gt=0, lt=1, description="of the budget")]
 
 
+class CaseLimits(Struct, frozen=True, kw_only=True):
+    """How often, and how long, people may put a case off."""
+
+    returns: Annotated[int, Meta(ge=1, description="退单 in a round; the last brings supervision")] = 3
+    reworks: Annotated[int, Meta(ge=1, description="返工 in a round that brings supervision, and each after it")] = 3
+    pause_ms: Annotated[int, Meta(ge=1, description="total of a case; then it runs again by itself")] = 604_800_000
+    extensions: Annotated[int, Meta(ge=0, description="延期 in a round")] = 2
+    extension_ms: Annotated[int, Meta(ge=1, description="longest single one, in the clock's own time")] = 432_000_000
+    rounds: Annotated[int, Meta(ge=1, description="1 and the reopenings allowed")] = 3
+
+
 class CameraRule(Struct, frozen=True, kw_only=True):
     """Which camera events open a case."""
 
@@ -117,6 +128,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ladder: Ladder
     camera_rules: list[CameraRule]
     camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
+    limits: CaseLimits = CaseLimits()  # policies published before there were any
 
 
 class Terms(Struct, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     urgency: Urgency = Urgency.NORMAL
     location: Location | None = None
     reported_by: Annotated[PersonId | None, Meta(description="roster id of a worker; null for residents")] = None
+    settled: Annotated[Text | None, Meta(description="自行处置: how the worker settled it on the spot")] = None
 
 
 class Reporter(Struct, frozen=True, kw_only=True, omit_defaults=True):

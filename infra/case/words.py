@@ -83,7 +83,7 @@ _CODES: Final[dict[str, tuple[str, str]]] = {
     "warned": ("预警", "warned"),
     "breached": ("超期", "breached"),
     "escalated": ("升级", "escalated"),
-    "supervised": ("督办", "supervision notice"),
+    "notified": ("督办通知", "supervision notice"),
     "reminded": ("重复告知", "told again"),
     "village": ("村", "village"),
     "street": ("街道", "street"),

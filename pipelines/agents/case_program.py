@@ -19,6 +19,7 @@ from pipelines.domain.alerts import camera_alert, sla_alerts
 from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
 from pipelines.domain.grids import Counted, Gone, Tally
 from pipelines.domain.silence import Watched
+from pipelines.domain.similar import Similar
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from schemas import codec, topics
 from schemas.alerts import Alert
@@ -81,6 +82,7 @@ class CaseProgram:
         self._tallies = {grid: Tally(grid) for grid in self._grids}
         self._due: list[tuple[datetime, str]] = []  # an index of instants at which something may happen to a case
         self._watched: dict[str, Watched] = {}
+        self._similar = Similar()
         self._saved_at: dict[str, datetime] = {}
         self._changed_cases: set[str] = set()
         self._gone_cases: list[Case | Counted] = []
@@ -122,6 +124,7 @@ class CaseProgram:
             return
         self._unread[case.case_id] = value
         tally.change(None, case)
+        self._similar.add(case)
         self._index(case)
 
     def _tally(self, grid_id: str) -> Tally:
@@ -203,7 +206,8 @@ class CaseProgram:
     def _take_report(self, record: Record, at: datetime) -> list[Output]:
         report: Report = codec.decode(topics.REPORTS, record.value)
         self._check_grid(report.grid_id)
-        if report.item_code not in self._policies[self._policy_id].items:
+        items = self._policies[self._policy_id].items
+        if report.item_code not in items:
             raise RecordError("unknown_item", f"no item {report.item_code} in the catalogue", "item_code")
         opening = Opening(
             grid_id=report.grid_id,
@@ -213,6 +217,10 @@ class CaseProgram:
             summary=report.description,
             occurred_at=report.occurred_at,
             urgency=report.urgency,
+            location=report.location,
+            reported_by=report.reported_by,
+            settled=report.settled,
+            similar_to=self._similar.find(report.grid_id, items[report.item_code], report.location, at),
         )
         return self._open(opening, Cause(id=report.report_id, at=at), digest=report.digest)
 
@@ -283,6 +291,7 @@ class CaseProgram:
         outcome = cases.open_case(opening, cause, policy, self._policy_id, self._registry)
         known = self._case(outcome.case.case_id)
         if known is None:
+            self._similar.add(outcome.case)
             return self._advance(CaseState(case=outcome.case, digest=digest), outcome, is_new=True)
         if known.digest != digest:
             raise RecordError("conflict", f"{opening.origin_id} was sent before with other content", "report_id")
@@ -309,6 +318,7 @@ class CaseProgram:
         """Let a case go that was archived long ago; the ledger and the warehouse keep it."""
         del self._cases[case.case_id]
         self._tallies[case.grid_id].forget(case)
+        self._similar.forget(case)
         self._gone_cases.append(case)
 
     def _watch(self, watched: Watched, alerts: Iterable[Alert]) -> list[Output]:

@@ -23,7 +23,7 @@ from schemas.fields import CaseId, Instant, ItemCode
 from schemas.policy import Policy, RungAct, TimeBase
 
 STEPS: Final = frozenset(
-    {LedgerKind.WARNED, LedgerKind.BREACHED, LedgerKind.ESCALATED, LedgerKind.SUPERVISED, LedgerKind.REMINDED}
+    {LedgerKind.WARNED, LedgerKind.BREACHED, LedgerKind.ESCALATED, LedgerKind.NOTIFIED, LedgerKind.REMINDED}
 )
 _ADJUSTS: Final = frozenset({LedgerKind.PAUSED, LedgerKind.RESUMED, LedgerKind.EXTENDED})
 _MILLISECOND: Final = timedelta(milliseconds=1)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from pipelines.domain import sla
 from pipelines.domain.silence import Watched
 from schemas.cases import Case, GridState, Stage
+from schemas.reports import Location
 
 
 class Progress(Struct, frozen=True):
@@ -24,11 +25,14 @@ class Counted(Struct, frozen=True):
 
     case_id: str
     grid_id: str
+    item_code: str
     stage: Stage
     opened_at: datetime
     updated_at: datetime
     breaches: int = 0
     timer: Progress | None = None
+    location: Location | None = None
+    similar_to: str | None = None
 
 
 class Gone(Struct, frozen=True, kw_only=True):

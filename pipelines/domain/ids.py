@@ -3,7 +3,7 @@
 from hashlib import sha256
 from itertools import product
 
-from schemas.cases import Timer
+from schemas.cases import Case, Timer
 
 _CASE_DIGITS = 10  # 50 bits: a grid would need millions of cases before two collide
 # Two base-32 digits at a time (RFC 4648, lower case): the standard library's encoder took a quarter of opening a case.
@@ -24,6 +24,11 @@ def ledger_id(cause_id: str, case: str, number: int) -> str:
 def clock_key(case: str, timer: Timer) -> str:
     """Return what all alerts of one run of one clock share."""
     return f"{case}:{timer.clock}:{timer.armed}"
+
+
+def supervision_key(case: Case) -> str:
+    """Return what all supervision notices of one round share."""
+    return f"{case.case_id}:supervision:{case.round}"
 
 
 def step_id(case: str, timer: Timer, what: str, level: str, repeat: int) -> str:
