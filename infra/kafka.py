@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as _Producer
+from msgspec import Struct
 
 from infra.clock import monotonic_s
 from infra.settings import Settings
@@ -24,6 +25,15 @@ _PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE
 _POLL_S = 0.1  # `consume` waits this long for a full batch
 
 
+class Outgoing(Struct, frozen=True, array_like=True):
+    """One record as bytes, for whoever keeps it until Kafka has it."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
 class Producer:
     """Sends structs to topics; every send is acknowledged by the broker or fails loudly.
 
@@ -32,8 +42,14 @@ class Producer:
     reports, so futures end without anybody polling.
     """
 
-    def __init__(self, settings: Settings, source: str) -> None:
-        """Open a producer whose records say they come from `/gridwatch/<source>`."""
+    def __init__(self, settings: Settings, source: str, *, delivery_timeout_ms: int = 120_000) -> None:
+        """Open a producer whose records say they come from `/gridwatch/<source>`.
+
+        Args:
+            settings: where the broker is.
+            source: of its records.
+            delivery_timeout_ms: when a record is given up; 0 = never, so that order survives any outage.
+        """
         self._source = source
         self._closing = threading.Event()
         self._producer = _Producer(
@@ -41,7 +57,7 @@ class Producer:
                 "bootstrap.servers": settings.kafka,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,  # implies acks=all and order
-                "delivery.timeout.ms": 120_000,
+                "delivery.timeout.ms": delivery_timeout_ms,
                 "message.max.bytes": 16 << 20,  # a dead letter is as large as what it is about, and its reason
                 "linger.ms": 5,
                 "compression.type": "lz4",
@@ -89,6 +105,33 @@ class Producer:
 
         try:
             self._producer.produce(topic, value=value, key=key, headers=list(headers), on_delivery=delivered)
+        except BufferError as error:
+            raise UnavailableError("kafka", "the send queue is full") from error
+        return done
+
+    def send_all(self, records: Sequence[Outgoing]) -> Future[None]:
+        """Queue *records* in order; the one future ends when the broker has them all, or has refused one.
+
+        Raises:
+            UnavailableError: the local queue is full; some may be under way.
+        """
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
+        left = len(records)
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            nonlocal left
+            left -= 1
+            if error is not None and not done.done():
+                done.set_exception(UnavailableError("kafka", str(error)))
+            if not left and not done.done():
+                done.set_result(None)
+
+        try:
+            for record in records:
+                self._producer.produce(
+                    record.topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered
+                )
         except BufferError as error:
             raise UnavailableError("kafka", "the send queue is full") from error
         return done

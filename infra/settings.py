@@ -33,6 +33,14 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="What the HTTP processes bind; loopback unless told otherwise.")
     intake_port: int = 8601
+    spool_reports: int = Field(default=200_000, ge=1, description="Reports on disk that Kafka lacks; more get 503.")
+    spool_mib: int = Field(default=512, ge=1, description="The same in size.")
+    spool_free_mib: int = Field(default=1024, ge=0, description="What the spool leaves free of its disk.")
+    reports_per_min: int = Field(default=60, ge=1, description="Reports one address may send; more get 429.")
+    gateways: str = Field(default="127.0.0.1", description="Addresses, by commas, that send for many: no such limit.")
+    wecom_urgent: str = Field(default="", description="WeCom's urge_type numbers that mean urgent here, by commas.")
+    follow_secret: SecretStr = Field(default=SecretStr(""), description="Makes follow codes; a kept file if empty.")
+    photo_store: str = Field(default="", description="Where photos go, as a URL (s3://…); a local directory if empty.")
     dashboard_port: int = 8600
     rtsp_port: int = Field(default=8554, description="The simulator's RTSP server.")
     camera_backoff_s: float = Field(default=60.0, description="Longest wait before a lost camera is tried again.")

@@ -3,6 +3,7 @@
     GridwatchError
     ├── RecordError       this record can never be processed: dead-letter it
     ├── UnavailableError  another process did not answer: retry with back-off
+    │   └── OverloadedError   it takes no more for now, and took nothing of this
     └── SetupError        the deployment is wrong: stop, exit code 78
 
 A `RecordError` carries a machine-readable `reason` (it becomes the dead
@@ -40,6 +41,10 @@ class UnavailableError(GridwatchError):
 
     def __str__(self) -> str:
         return f"{self.what} unavailable: {self.detail}"
+
+
+class OverloadedError(UnavailableError):
+    """A store is at its limit; the act has not happened."""
 
 
 class SetupError(GridwatchError):

@@ -12,6 +12,10 @@ CaseId = Annotated[str, Meta(pattern=r"^[0-9]{15}-[a-z2-7]{10}$", description="g
 CameraId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 PersonId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="roster id, never a name")]
 ItemCode = Annotated[str, Meta(pattern=r"^[0-9]{5}$", description="two-level catalogue code, 2 + 3 digits")]
+MediaRef = Annotated[
+    str,
+    Meta(pattern=r"^(photo:[0-9a-f]{64}|https?://[^\s@]{1,500})$", description="a stored photo, or where one is"),
+]
 Text = Annotated[str, Meta(max_length=4000)]
 Millis = Annotated[int, Meta(ge=0, description="milliseconds")]
 Longitude = Annotated[float, Meta(ge=-180, le=180, description="WGS-84")]

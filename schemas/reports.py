@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.fields import GridId, Instant, ItemCode, Latitude, Longitude, PersonId, RecordId, Text
+from schemas.fields import GridId, Instant, ItemCode, Latitude, Longitude, MediaRef, PersonId, RecordId, Text
 
 
 class Channel(StrEnum):
@@ -45,6 +45,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     location: Location | None = None
     reported_by: Annotated[PersonId | None, Meta(description="roster id of a worker; null for residents")] = None
     settled: Annotated[Text | None, Meta(description="自行处置: how the worker settled it on the spot")] = None
+    media: Annotated[list[MediaRef], Meta(max_length=10, description="references; pictures never travel")] = []
 
 
 class Reporter(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,3 +54,4 @@ class Reporter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     report_id: RecordId
     name: Annotated[str, Meta(max_length=80)] | None = None
     phone: Annotated[str, Meta(max_length=40)] | None = None
+    email: Annotated[str, Meta(max_length=120)] | None = None

@@ -117,7 +117,7 @@ class Stack:
 
     def _engine(self) -> tuple[Part, ...]:
         s = self._settings
-        intake = answers(s.host, s.intake_port, "/healthz")
+        intake = answers(s.host, s.intake_port, "/readyz")
         page = answers(s.host, s.dashboard_port, "/healthz")
         return (
             Part(name="worker", command=module("pipelines"), is_ready=says("lanes_open")),

@@ -1,8 +1,8 @@
 """The HTTP intake: reports from workers and residents, commands on cases.
 
-201 and 200 mean that Kafka has acknowledged with acks=all. A repeated id gets the same
-answer; the engine makes one case of it. A client that means to repeat after a 503 must
-choose the id itself.
+201 to a report means that it is on disk in the spool, from where Kafka gets it; 200 to a command
+that its lane has done it. A repeated id gets the same answer, with another body 409. A client that
+means to repeat after a 503 must choose the id itself.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from secrets import token_bytes
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import HeaderParameter
 from litestar.status_codes import (
     HTTP_200_OK,
     HTTP_202_ACCEPTED,
@@ -25,23 +25,30 @@ from litestar.status_codes import (
     HTTP_500_INTERNAL_SERVER_ERROR,
     HTTP_503_SERVICE_UNAVAILABLE,
 )
-from msgspec import Struct
 
 from infra.clock import utc_now
 from infra.kafka import Producer
 from infra.logs import logger
 from infra.settings import Settings
-from pipelines.domain import ids
-from producers.reports.domain.submission import CommandRequest, Submission, accept, command
+from producers.reports.cases import Cases
+from producers.reports.domain.rate import Rate
+from producers.reports.domain.submission import CommandRequest, Submission, command
 from producers.reports.domain.wire import at_fault, checked, time_ordered_id
+from producers.reports.door import SOURCE, IdempotencyKey, Problem, refusals, within_rate
 from producers.reports.explain import explain_route
+from producers.reports.open311 import open311
+from producers.reports.outbox import Outbox
+from producers.reports.photos import Photos, post_photo
 from producers.reports.results import Results
+from producers.reports.sources import Accepted, accepted, follow, follow_secret, sources
+from producers.reports.spool import Spool
 from schemas.cases import CommandResult, Verdict
-from schemas.errors import RecordError, UnavailableError
-from schemas.fields import CaseId, RecordId
+from schemas.errors import OverloadedError, RecordError, UnavailableError
+from schemas.fields import CaseId
 from schemas.grid import load_registry
+from schemas.ground import Ground
 from schemas.policy import load_policy
-from schemas.topics import CASE_COMMANDS, REPORTERS, REPORTS
+from schemas.topics import CASE_COMMANDS
 
 MAX_BODY_BYTES = 256 << 10
 _KAFKA_S, _RESULT_S, _FLUSH_S = 10.0, 2.0, 2.0
@@ -49,56 +56,53 @@ _KAFKA_S, _RESULT_S, _FLUSH_S = 10.0, 2.0, 2.0
 log = logger()
 
 
-class Accepted(Struct, frozen=True):
-    """Answer to a report."""
-
-    report_id: str
-    case_id: str
-
-
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """Why a request was not taken, and which field is at fault."""
-
-    reason: str
-    detail: str
-    field: str | None = None
-
-
-async def _acknowledged(*sent: Future[None]) -> None:
-    """Return when the broker has every record.
+async def _acknowledged(sent: Future[None]) -> None:
+    """Return when the broker has the record.
 
     Raises:
-        UnavailableError: it did not say so within 10 s; the records may be there.
+        UnavailableError: it did not say so within 10 s; the record may be there.
     """
-    acknowledgements = asyncio.gather(*map(asyncio.wrap_future, sent))
     try:
         # Shielded: a future cancelled here would raise in the thread that serves delivery reports, and end it.
-        await asyncio.wait_for(asyncio.shield(acknowledgements), _KAFKA_S)
+        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(sent)), _KAFKA_S)
     except TimeoutError as error:
         raise UnavailableError("kafka", f"no acknowledgement within {_KAFKA_S:.0f} s") from error
 
 
-@post("/reports", status_code=201)
+async def _all_sent(outbox: Outbox) -> None:
+    """Return when Kafka has every report that is on disk: no command may overtake its case's.
+
+    Raises:
+        UnavailableError: not within 10 s.
+    """
+    try:
+        await asyncio.wait_for(outbox.sent(), _KAFKA_S)
+    except TimeoutError as error:
+        raise UnavailableError("kafka", f"reports wait longer than {_KAFKA_S:.0f} s") from error
+
+
+@post("/reports", status_code=201, guards=[within_rate], responses=refusals(Problem, 400, 409, 413, 422, 429, 503))
 async def post_report(
     data: Submission,
-    state: State,
-    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
+    request: Request[Any, Any, State],
+    idempotency_key: IdempotencyKey = None,
 ) -> Accepted:
     """Take a report; say its case's number at once."""
-    now = utc_now()
-    if idempotency_key is not None:
-        checked(idempotency_key, RecordId, "Idempotency-Key")
-    report_id = data.report_id or idempotency_key or time_ordered_id(now, token_bytes(10))
-    report, reporter = accept(data, report_id=report_id, received_at=now, registry=state.registry, policy=state.policy)
-    producer: Producer = state.producer
-    sent = [producer.send(REPORTS, key=report.grid_id, ce_id=report_id, at=report.occurred_at, value=report)]
-    if reporter is not None:
-        sent.append(producer.send(REPORTERS, key=report_id, ce_id=report_id, at=now, value=reporter))
-    await _acknowledged(*sent)
-    return Accepted(report_id, ids.case_id(report.grid_id, report_id))
+    # Asked for as an argument, state would be copied for each report.
+    return await accepted(request.app.state, data, idempotency_key)
 
 
-@post("/cases/{case_id:str}/commands", status_code=HTTP_200_OK)
+_VERDICTS = {
+    HTTP_202_ACCEPTED: ResponseSpec(None, description="not decided yet; ask at Location"),
+    HTTP_409_CONFLICT: ResponseSpec(CommandResult, description="refused, with the moves that are allowed"),
+}
+
+
+@post(
+    "/cases/{case_id:str}/commands",
+    status_code=HTTP_200_OK,
+    responses=_VERDICTS | refusals(Problem, 400, 413, 422, 503),
+)
 async def post_command(case_id: str, data: CommandRequest, state: State) -> Response[CommandResult | None]:
     """Ask for a move: 200 done, 409 refused with the allowed moves, 202 not decided yet (ask at `Location`)."""
     checked(case_id, CaseId, "case_id")
@@ -106,6 +110,7 @@ async def post_command(case_id: str, data: CommandRequest, state: State) -> Resp
     command_id = data.command_id or time_ordered_id(now, token_bytes(10))
     asked = command(data, case_id=case_id, command_id=command_id, requested_at=now, registry=state.registry)
     producer: Producer = state.producer
+    await _all_sent(state.outbox)
     with state.results.expecting(case_id, command_id) as result:
         await _acknowledged(producer.send(CASE_COMMANDS, key=case_id[:15], ce_id=command_id, at=now, value=asked))
         try:
@@ -114,18 +119,35 @@ async def post_command(case_id: str, data: CommandRequest, state: State) -> Resp
             return Response(None, status_code=HTTP_202_ACCEPTED, headers={"Location": f"/commands/{command_id}"})
 
 
-@get("/commands/{command_id:str}")
-async def get_command(command_id: str, state: State) -> Response[CommandResult | Problem]:
+@get(
+    "/commands/{command_id:str}",
+    responses={HTTP_409_CONFLICT: _VERDICTS[HTTP_409_CONFLICT], **refusals(Problem, 404)},
+)
+async def get_command(command_id: str, state: State) -> Response[CommandResult]:
     """Return how a command ended."""
     result = state.results.find(command_id)
     if result is None:
-        return Response(Problem("not_found", f"no result of {command_id} yet"), status_code=404)
+        raise NotFoundException("no result under this id yet")
     return _answer(result)
 
 
-@get("/healthz", media_type=MediaType.TEXT)
+_NOT_NOW = {503: ResponseSpec(str, description="not now", media_type=MediaType.TEXT)}
+
+
+@get("/healthz", media_type=MediaType.TEXT, responses=_NOT_NOW)
 async def healthz(state: State) -> Response[str]:
-    """Answer 200 when the broker answers and results are being read."""
+    """Answer 200 while reports are taken, broker or not."""
+    try:
+        state.spool.check_room(state.spool.end + 1)
+        state.spool.check_disk()
+    except OverloadedError as error:
+        return Response(str(error), status_code=HTTP_503_SERVICE_UNAVAILABLE)
+    return Response(f"{state.spool.pending} reports wait for Kafka", status_code=200)
+
+
+@get("/readyz", media_type=MediaType.TEXT, responses=_NOT_NOW)
+async def readyz(state: State) -> Response[str]:
+    """Answer 200 when commands too are answered: the broker answers and results are being read."""
     is_up = state.results.is_ready and await asyncio.to_thread(state.producer.reaches_broker, 1.0)
     return Response("ok" if is_up else "no broker", status_code=200 if is_up else HTTP_503_SERVICE_UNAVAILABLE)
 
@@ -142,7 +164,7 @@ def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[
 
 
 def _refused(_: Request[Any, Any, Any], error: RecordError) -> Response[Problem]:
-    status = 400 if error.reason == "invalid_field" else 422
+    status = {"invalid_field": 400, "conflict": HTTP_409_CONFLICT}.get(error.reason, 422)
     return Response(Problem(error.reason, error.detail, error.field), status_code=status)
 
 
@@ -156,17 +178,23 @@ def _unavailable(_: Request[Any, Any, Any], error: UnavailableError) -> Response
     return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
 
 
+def _overloaded(_: Request[Any, Any, Any], error: OverloadedError) -> Response[Problem]:
+    log.warning("intake_overloaded", what=error.what, detail=error.detail)
+    problem = Problem("overloaded", "not stored; send again later with the same id")
+    return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "30"})
+
+
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     log.error("intake_failed", exc_info=error)
     return Response(Problem("internal_error", "this is our fault"), status_code=HTTP_500_INTERNAL_SERVER_ERROR)
 
 
 def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
-    reason = {400: "not_json", 404: "not_found", 413: "too_large"}.get(error.status_code, "refused")
-    return Response(Problem(reason, error.detail), status_code=error.status_code)
+    reason = {400: "not_json", 404: "not_found", 413: "too_large", 429: "too_many"}.get(error.status_code, "refused")
+    return Response(Problem(reason, error.detail), status_code=error.status_code, headers=error.headers)
 
 
-def create_app(settings: Settings) -> Litestar:
+def create_app(settings: Settings, spool: Spool) -> Litestar:
     """Return the intake; it connects when it starts.
 
     Raises:
@@ -176,21 +204,51 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        producer = app.state.producer = Producer(settings, "intake")
+        producer = app.state.producer = Producer(settings, SOURCE)
         results = app.state.results = Results(settings, asyncio.get_running_loop())
-        yield
+        cases = app.state.cases = Cases(settings)
+        relay = Producer(settings, SOURCE, delivery_timeout_ms=0)
+        outbox = app.state.outbox = Outbox(spool, relay)
+        async with outbox.running():
+            yield
+        relay.close(0.0)  # what it holds is in the spool
         results.close()
-        log.info("intake_stopped", unacknowledged=producer.close(_FLUSH_S))
+        cases.close()
+        log.info("intake_stopped", unacknowledged=producer.close(_FLUSH_S), spooled=spool.pending)
 
     return Litestar(
-        [post_report, post_command, get_command, explain_route(settings), healthz],
+        [
+            post_report,
+            post_command,
+            get_command,
+            explain_route(settings),
+            healthz,
+            readyz,
+            post_photo,
+            follow,
+            open311,
+            sources,
+        ],
         lifespan=[lifespan],
-        state=State({"registry": registry, "policy": policy}),
+        state=State(
+            {
+                "spool": spool,
+                "registry": registry,
+                "policy": policy,
+                "photos": Photos(settings),
+                "follow_secret": follow_secret(settings),
+                "wecom_urgent": frozenset(int(number) for number in settings.wecom_urgent.split(",") if number),
+                "ground": Ground(registry.grids.values()),
+                "rate": Rate(settings.reports_per_min),
+                "gateways": frozenset(settings.gateways.split(",")),
+            }
+        ),
         request_max_body_size=MAX_BODY_BYTES,
         exception_handlers={
             ValidationException: _invalid,
             RecordError: _refused,
             RecursionError: _too_deep,
+            OverloadedError: _overloaded,
             UnavailableError: _unavailable,
             HTTPException: _http,
             Exception: _failed,

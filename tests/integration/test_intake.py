@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPI
 from tests.builders import CHECKER, GRID, NINE, REGISTRY, WORKER
 from tests.conftest import eventually, process
 from tests.district import District
+from tests.unit.reports.test_picture import PLACE, a_bomb, with_exif
 
 LIMIT_BYTES = 256 << 10
 CASE = f"{GRID}-aaaaaaaaaa"
@@ -46,7 +48,7 @@ def intake(broker: Settings, log: Path) -> Iterator[httpx.Client]:
 
 def is_up(client: httpx.Client) -> bool:
     try:
-        return client.get("/healthz").status_code == 200
+        return client.get("/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -67,17 +69,25 @@ def records(settings: Settings, topic: Topic, ce_id: str) -> list[Any]:
     return [m for m in read_to_end(settings, topic) if codec.header(headers(m), "ce_id") == ce_id]
 
 
+def all_sent(client: httpx.Client) -> None:
+    """Wait until Kafka has every report that was answered."""
+    eventually(lambda: client.get("/healthz").text.startswith("0 "), within_s=10, what="the spool is empty")
+
+
 # -- reports -----------------------------------------------------------------------------------
 
 
-def test_a_report_is_in_kafka_when_the_answer_comes(intake: httpx.Client, broker: Settings) -> None:
-    """201 carries the numbers, and the record is there with key, headers and the client's instant."""
+def test_a_report_that_was_answered_comes_to_kafka(intake: httpx.Client, broker: Settings) -> None:
+    """201 carries the numbers, and the record has key, headers and the client's instant."""
     body = a_body()
 
     answer = intake.post("/reports", json=body)
 
     assert answer.status_code == 201
-    assert answer.json() == {"report_id": body["report_id"], "case_id": ids.case_id(GRID, body["report_id"])}
+    numbers = answer.json()
+    assert len(numbers.pop("code")) == 6
+    assert numbers == {"report_id": body["report_id"], "case_id": ids.case_id(GRID, body["report_id"])}
+    all_sent(intake)
     [record] = records(broker, REPORTS, body["report_id"])
     named = {name: (value or b"").decode() for name, value in headers(record)}
     report = codec.decode(REPORTS, record.value())
@@ -95,6 +105,7 @@ def test_every_grid_has_its_own_partition(intake: httpx.Client, broker: Settings
         body = a_body(grid_id=grid, channel="resident", reported_by=None)
         assert intake.post("/reports", json=body).status_code == 201
         sent[body["report_id"]] = codec.partition_of(grid, broker.partitions)
+    all_sent(intake)
 
     landed = {codec.header(headers(m), "ce_id"): m.partition() for m in read_to_end(broker, REPORTS)}
 
@@ -102,8 +113,8 @@ def test_every_grid_has_its_own_partition(intake: httpx.Client, broker: Settings
     assert len(set(sent.values())) == broker.partitions
 
 
-def test_a_repeat_gets_the_same_answer_and_the_same_digest(intake: httpx.Client, broker: Settings) -> None:
-    """The id may come in the body or as Idempotency-Key: the engine sees one report twice, not a conflict."""
+def test_a_repeat_gets_the_same_answer_and_is_not_sent_again(intake: httpx.Client, broker: Settings) -> None:
+    """The id may come in the body or as Idempotency-Key; whether Kafka has the first already does not matter."""
     body = a_body()
     ident = body["report_id"]
     without_id = {name: value for name, value in body.items() if name != "report_id"}
@@ -111,8 +122,59 @@ def test_a_repeat_gets_the_same_answer_and_the_same_digest(intake: httpx.Client,
     first = intake.post("/reports", json=body)
     second = intake.post("/reports", json=without_id, headers={"Idempotency-Key": ident})
 
-    assert (first.status_code, first.json()) == (second.status_code, second.json())
-    assert len({codec.decode(REPORTS, m.value()).digest for m in records(broker, REPORTS, ident)}) == 1
+    all_sent(intake)
+    third = intake.post("/reports", json=body)
+    all_sent(intake)
+
+    assert (first.status_code, first.json()) == (second.status_code, second.json()) == (third.status_code, third.json())
+    assert len(records(broker, REPORTS, ident)) == 1
+
+
+def test_another_body_under_a_taken_id_is_refused(intake: httpx.Client, broker: Settings) -> None:
+    """409, before and after Kafka has the first; who reported makes no other body."""
+    body = a_body()
+    other = body | {"description": "另一件事"}
+
+    assert intake.post("/reports", json=body).status_code == 201
+    answers = [intake.post("/reports", json=other)]
+    all_sent(intake)
+    answers.append(intake.post("/reports", json=other))
+
+    assert [(a.status_code, a.json()["reason"], a.json()["field"]) for a in answers] == [
+        (409, "conflict", "report_id")
+    ] * 2
+    assert intake.post("/reports", json=body | {"reporter": {"phone": "13900001234"}}).status_code == 201
+    assert len(records(broker, REPORTS, body["report_id"])) == 1
+
+
+def test_requests_at_the_same_moment_under_one_id_are_one_report(intake: httpx.Client, broker: Settings) -> None:
+    """Whoever comes while the first is being written waits for the same write, or is refused."""
+    body = a_body()
+    bodies = [body if n % 2 else body | {"description": "另一件事"} for n in range(16)]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda sent: intake.post("/reports", json=sent).status_code, bodies))
+    all_sent(intake)
+
+    assert {*answers[0::2], *answers[1::2]} == {201, 409}
+    assert len(set(answers[0::2])) == len(set(answers[1::2])) == 1
+    assert len(records(broker, REPORTS, body["report_id"])) == 1
+
+
+def test_an_address_that_reports_too_often_is_told_when_to_come_back(intake: httpx.Client) -> None:
+    """61 in a minute are one too many; another address, and a gateway that sends for many, do not notice."""
+
+    def sent_by(address: str) -> httpx.Response:
+        return intake.post("/reports", json=a_body(), headers={"X-Forwarded-For": address})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(sent_by, ["203.0.113.7"] * 65))
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 1 <= len(refused) <= 5
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert refused[0].json()["reason"] == "too_many"
+    assert sent_by("203.0.113.8").status_code == intake.post("/reports", json=a_body()).status_code == 201
 
 
 def test_a_report_without_id_gets_one(intake: httpx.Client) -> None:
@@ -205,6 +267,7 @@ def test_refused_reports_leave_no_trace(intake: httpx.Client, broker: Settings) 
     bodies = [a_body(grid_id="9" * 15), a_body(urgency="very"), a_body(reported_by=CHECKER, item_code="99999")]
 
     assert all(intake.post("/reports", json=body).is_client_error for body in bodies)
+    all_sent(intake)
 
     assert not [record for body in bodies for record in records(broker, REPORTS, body["report_id"])]
 
@@ -222,6 +285,7 @@ def test_name_and_phone_are_on_one_topic_only(intake: httpx.Client, broker: Sett
 
     assert intake.post("/reports", json=body).status_code == 201
     intake.post("/reports", json=body | {"grid_id": "9" * 15})  # refused: a log line would tempt here
+    all_sent(intake)
 
     [kept] = records(broker, REPORTERS, body["report_id"])
     assert kept.key() == body["report_id"].encode()
@@ -235,6 +299,49 @@ def test_name_and_phone_are_on_one_topic_only(intake: httpx.Client, broker: Sett
 def raw(message: Any) -> bytes:
     parts = [message.key(), message.value(), *(value for _, value in headers(message))]
     return b"\n".join(part or b"" for part in parts)
+
+
+# -- photos ------------------------------------------------------------------------------------
+
+
+def test_a_photo_is_stored_and_only_its_reference_travels(intake: httpx.Client, broker: Settings) -> None:
+    """Drawn again without EXIF, under the SHA-256 of what is stored; a repeat is the same photo."""
+    content = with_exif(orientation=1)
+
+    first, second = (intake.post("/photos", content=content) for _ in range(2))
+    ref = first.json()["media"]
+    body = a_body(media=[ref, "https://example.org/1.jpg"])
+
+    assert (first.status_code, first.json()) == (201, second.json())
+    [stored] = (broker.data_dir / "photos").rglob("*.jpg")
+    assert ref == f"photo:{sha256(stored.read_bytes()).hexdigest()}"
+    assert PLACE not in stored.read_bytes()
+    assert intake.post("/reports", json=body).status_code == 201
+    all_sent(intake)
+    [record] = records(broker, REPORTS, body["report_id"])
+    assert codec.decode(REPORTS, record.value()).media == body["media"]
+    assert len(record.value() or b"") < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "reason"),
+    [
+        (b"<svg onload=alert(1)>", 422, "bad_picture"),
+        (a_bomb(9000, 9000), 422, "bad_picture"),
+        (bytes(8 << 20) + b"x", 413, "too_large"),
+    ],
+)
+def test_what_is_no_photo_is_refused(intake: httpx.Client, content: bytes, status: int, reason: str) -> None:
+    answer = intake.post("/photos", content=content)
+
+    assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+
+
+def test_a_report_names_photos_that_are_there(intake: httpx.Client) -> None:
+    """Anything else would be a case without its evidence."""
+    answer = intake.post("/reports", json=a_body(media=["photo:" + "0" * 64]))
+
+    assert (answer.status_code, answer.json()["reason"], answer.json()["field"]) == (422, "unknown_photo", "media")
 
 
 # -- commands ----------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
-from schemas.cases import Command, Move
+from schemas.cases import Closure, Command, Move, Satisfaction
 from schemas.errors import RecordError
-from schemas.fields import CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
+from schemas.fields import CaseId, GridId, Instant, ItemCode, MediaRef, PersonId, RecordId, Text
 from schemas.grid import Registry
 from schemas.policy import Policy
 from schemas.reports import Channel, Location, Report, Reporter, Urgency
@@ -31,6 +31,7 @@ class Contact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(max_length=80)] | None = None
     phone: Annotated[str, Meta(max_length=40)] | None = None
+    email: Annotated[str, Meta(max_length=120)] | None = None
 
 
 class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +47,8 @@ class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     location: Location | None = None
     reported_by: PersonId | None = None
     reporter: Contact | None = None
+    media: Annotated[list[MediaRef], Meta(max_length=10)] = []
+    settled: Annotated[Text | None, Meta(description="自行处置: how the worker settled it on the spot")] = None
 
 
 class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +59,10 @@ class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     command_id: RecordId | None = None
     assignee: PersonId | None = None
     note: Text | None = None
+    closure: Closure | None = None
+    duplicate_of: CaseId | None = None
+    extend_ms: Annotated[int, Meta(ge=1)] | None = None
+    satisfaction: Satisfaction | None = None
 
 
 def digest(submission: Submission) -> str:
@@ -91,11 +98,13 @@ def accept(
         urgency=submission.urgency,
         location=submission.location,
         reported_by=submission.reported_by,
+        media=submission.media,
+        settled=None if submission.settled is None else scrub(submission.settled),
     )
     contact = submission.reporter
     if contact is None:
         return report, None
-    return report, Reporter(report_id=report_id, name=contact.name, phone=contact.phone)
+    return report, Reporter(report_id=report_id, name=contact.name, phone=contact.phone, email=contact.email)
 
 
 def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
@@ -103,6 +112,8 @@ def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
         raise RecordError("unknown_item", f"no item {submission.item_code} in the catalogue", "item_code")
     if submission.channel is Source.RESIDENT and submission.reported_by is not None:
         raise RecordError("not_a_worker", "a resident's report names no worker", "reported_by")
+    if submission.channel is Source.RESIDENT and submission.settled is not None:
+        raise RecordError("not_a_worker", "only a worker settles on the spot", "settled")
     if submission.channel is Source.WORKER and not registry.serves(submission.reported_by or "", submission.grid_id):
         raise RecordError("not_on_roster", "no such worker serves this grid", "reported_by")
 
@@ -129,4 +140,8 @@ def command(
         requested_at=requested_at,
         assignee=request.assignee,
         note=None if request.note is None else scrub(request.note),
+        closure=request.closure,
+        duplicate_of=request.duplicate_of,
+        extend_ms=request.extend_ms,
+        satisfaction=request.satisfaction,
     )

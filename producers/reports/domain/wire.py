@@ -18,10 +18,10 @@ Moment = Annotated[
     str, Meta(max_length=40, description="RFC 3339 with zone", extra_json_schema={"format": "date-time"})
 ]
 
-_NAMED = re.compile(r"field `([^`]+)`")
+_NAMED = re.compile(r"(?:field `|parameter ')([^`']+)")
 
 
-def checked(value: str, kind: Any, field: str) -> Any:
+def checked(value: str | float, kind: Any, field: str) -> Any:
     """Return *value* as *kind*.
 
     Raises:

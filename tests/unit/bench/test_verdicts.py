@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.bench import intake
 from tests.bench.fold import add, fold
 from tests.bench.grids import Oracle
 from tests.bench.report import Report, plot, write
@@ -124,3 +125,19 @@ def test_a_plot_is_well_formed_and_has_a_bar_each() -> None:
     for report in (A_REPORT, replace(A_REPORT, ours=0.0, peers={}, floor={})):
         bars = ET.fromstring(plot(report)).findall("{http://www.w3.org/2000/svg}rect")  # noqa: S314 - our own
         assert len(bars) == len(report.bars)
+
+
+@pytest.mark.parametrize(
+    ("found", "refused", "wrong"),
+    [
+        (["b-0", "b-1", "b-2"], 0, None),
+        (["b-0", "b-2"], 0, "lost"),
+        (["b-0", "b-1", "b-2", "b-1"], 0, "twice"),
+        (["b-0", "b-1", "b-2"], 1, "refused"),
+    ],
+)
+def test_the_intake_loses_repeats_and_refuses_nothing(found: list[str | None], refused: int, wrong: str | None) -> None:
+    """Each of the three is told from the others."""
+    verdict = intake.judge(found, 3, refused)
+
+    assert [name for name, count in verdict.items() if count] == ([wrong] if wrong else [])

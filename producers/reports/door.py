@@ -1,0 +1,97 @@
+"""What every door of the intake shares: how a report is taken, who is asked to wait, how a refusal reads."""
+
+import math
+from datetime import datetime
+from secrets import token_bytes
+from typing import Annotated, Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.exceptions import TooManyRequestsException
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter
+from msgspec import Struct
+
+from infra.clock import monotonic_s, utc_now
+from infra.kafka import Outgoing
+from producers.reports.domain.submission import Submission, accept
+from producers.reports.domain.wire import checked, time_ordered_id
+from producers.reports.spool import Entry
+from schemas import codec
+from schemas.fields import RecordId
+from schemas.reports import Report, Reporter
+from schemas.topics import REPORTERS, REPORTS, Topic
+
+SOURCE: Final = "intake"  # of every record, as CloudEvents say it
+
+_REFUSALS = {
+    400: "not JSON, or a field is missing or wrong",
+    404: "not there, or not yet",
+    409: "another report has this id",
+    413: "too large",
+    415: "not a kind of picture that is taken",
+    422: "names what does not exist",
+    429: "too many; Retry-After says when to come back",
+    503: "no room, or no broker; Retry-After says when to come back",
+}
+
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key")]
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """Why a request was not taken, and which field is at fault."""
+
+    reason: str
+    detail: str
+    field: str | None = None
+
+
+def refusals(kind: Any, *statuses: int) -> dict[int, ResponseSpec]:
+    """Return how refusals under *statuses* read, for the OpenAPI document."""
+    return {status: ResponseSpec(kind, description=_REFUSALS[status], generate_examples=False) for status in statuses}
+
+
+async def take(state: State, submission: Submission, idempotency_key: str | None = None) -> Report:
+    """Put a report on disk and return it.
+
+    Raises:
+        RecordError: it is wrong, or another one has its id.
+        UnavailableError: there is no room, or the disk refused.
+    """
+    now = utc_now()
+    if idempotency_key is not None:
+        checked(idempotency_key, RecordId, "Idempotency-Key")
+    report_id = submission.report_id or idempotency_key or time_ordered_id(now, token_bytes(10))
+    report, reporter = accept(
+        submission, report_id=report_id, received_at=now, registry=state.registry, policy=state.policy
+    )
+    if report.media:
+        await state.photos.check(report.media)
+    await state.outbox.store(_entry(report, reporter))
+    return report
+
+
+def _entry(report: Report, reporter: Reporter | None) -> Entry:
+    records = [_outgoing(REPORTS, report.grid_id, report.report_id, report.occurred_at, report)]
+    if reporter is not None:
+        records.append(_outgoing(REPORTERS, report.report_id, report.report_id, report.received_at, reporter))
+    return Entry(report.report_id, report.digest, records)
+
+
+def _outgoing(topic: Topic, key: str, ce_id: str, at: datetime, value: Any) -> Outgoing:
+    return Outgoing(topic.name, key.encode(), codec.encode(value), codec.headers(topic, ce_id, at, SOURCE))
+
+
+async def within_rate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuse an address that reports too often.
+
+    Not blocking, yet async: Litestar would take a thread for each report.
+
+    Raises:
+        TooManyRequestsException: with the seconds to wait.
+    """
+    state, client = connection.app.state, connection.client.host if connection.client else ""
+    wait_s = 0.0 if client in state.gateways else state.rate.wait_s(client, monotonic_s())
+    if wait_s:
+        raise TooManyRequestsException("too many reports", headers={"Retry-After": str(math.ceil(wait_s))})

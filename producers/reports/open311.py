@@ -1,0 +1,181 @@
+"""`/open311/v2`: GeoReport v2 in JSON and XML, chosen by the path's ending, and FixMyStreet's updates.
+
+The token of a POST is the report's id; it leads to the case once its lane has opened it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import Body
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
+from litestar.types import ExceptionHandlersMap
+from msgspec import Struct
+
+from infra.clock import utc_now
+from producers.reports.domain import open311 as edge
+from producers.reports.domain.open311 import Definition, Fault, Form, Receipt, Service, ServiceRequest, Update
+from producers.reports.door import IdempotencyKey, refusals, take, within_rate
+from schemas.cases import Case
+from schemas.errors import OverloadedError, RecordError, UnavailableError
+
+_NOT_FOUND = {"unknown_service", "not_found"}
+
+_Request = Request[Any, Any, State]
+
+
+@get(["/services.json", "/services.xml"])
+async def list_services(request: _Request) -> Response[list[Service]]:
+    """List what can be reported."""
+    return _answer(request, "services", "service", edge.services(request.app.state.policy))
+
+
+@get("/services/{name:str}", responses=refusals(list[Fault], 404))
+async def get_definition(request: _Request, name: str) -> Response[Definition]:
+    """Say what a service asks: `/services/01001.json`."""
+    code = _stem(name)
+    if code not in request.app.state.policy.items:
+        raise RecordError("unknown_service", f"no service {code}", "service_code")
+    found = edge.definition(code)
+    if _is_xml(request):
+        return Response(edge.definition_xml(found), media_type="text/xml")  # type: ignore[arg-type]  # bytes, as asked
+    return Response(found)
+
+
+@post(
+    ["/requests.json", "/requests.xml"],
+    status_code=HTTP_201_CREATED,
+    guards=[within_rate],
+    responses=refusals(list[Fault], 400, 409, 413, 429, 503),
+)
+async def post_request(
+    request: _Request,
+    data: Annotated[Form, Body(media_type=RequestEncodingType.URL_ENCODED)],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[list[Receipt]]:
+    """Take a report, anonymous or not; `attribute[CODE]` answers what the definition asks."""
+    state, form = request.app.state, msgspec.to_builtins(data)
+    submission = edge.submission(form, registry=state.registry, ground=state.ground, policy=state.policy, now=utc_now())
+    report = await take(state, submission, idempotency_key)
+    return _answer(request, "service_requests", "request", [Receipt(token=report.report_id)], HTTP_201_CREATED)
+
+
+@get("/tokens/{name:str}", responses=refusals(list[Fault], 404))
+async def get_token(request: _Request, name: str) -> Response[list[Receipt]]:
+    """Say which case a report has become: 404 until its lane has opened it."""
+    token = _stem(name)
+    case = request.app.state.cases.opened_by(token)
+    if case is None:
+        raise RecordError("not_found", "no case yet under this token", "token")
+    return _answer(request, "service_requests", "request", [Receipt(token=token, service_request_id=case.case_id)])
+
+
+@get(["/requests.json", "/requests.xml"], responses=refusals(list[Fault], 400))
+async def list_requests(request: _Request) -> Response[list[ServiceRequest]]:
+    """List cases, newest first: at most 90 days and 1,000 rows; nothing about who reported them."""
+    state = request.app.state
+    query = edge.query(request.query_params, utc_now())
+    found = [_public(state, case) for case in edge.select(state.cases.all(), query)]
+    return _answer(request, "service_requests", "request", found)
+
+
+@get("/requests/{name:str}", responses=refusals(list[Fault], 404))
+async def get_request(request: _Request, name: str) -> Response[list[ServiceRequest]]:
+    """Say how a case stands."""
+    state = request.app.state
+    case = state.cases.case(_stem(name))
+    if case is None:
+        raise RecordError("not_found", "no such case", "service_request_id")
+    return _answer(request, "service_requests", "request", [_public(state, case)])
+
+
+@get(["/servicerequestupdates.json", "/servicerequestupdates.xml"], responses=refusals(list[Fault], 400))
+async def list_updates(request: _Request) -> Response[list[Update]]:
+    """List what happened to cases, oldest first (FixMyStreet's extension): at most 90 days and 1,000 rows."""
+    query = edge.query(request.query_params, utc_now())
+    updates = {found.update_id: found for event in request.app.state.cases.events() if (found := edge.update(event))}
+    asked = [found for found in updates.values() if query.since <= found.updated_datetime < query.until]
+    asked.sort(key=lambda found: found.updated_datetime)
+    rows = asked[query.first : query.first + query.count]
+    return _answer(request, "service_requests_updates", "request_update", rows)
+
+
+def _public(state: State, case: Case) -> ServiceRequest:
+    report = state.cases.report(case.origin_id)
+    media = next((ref for ref in report.media if ref.startswith("http")), None) if report else None
+    return edge.service_request(case, state.policy, state.registry, report and report.location, media)
+
+
+def _stem(name: str) -> str:
+    stem, _, ending = name.rpartition(".")
+    if ending not in ("json", "xml"):
+        raise RecordError("not_found", "the path ends in .json or .xml")
+    return stem
+
+
+def _is_xml(request: _Request) -> bool:
+    return request.url.path.endswith(".xml")
+
+
+def _answer(
+    request: _Request, root: str, row: str, rows: Sequence[Struct], status_code: int = HTTP_200_OK
+) -> Response[Any]:
+    if _is_xml(request):
+        return Response(edge.xml(root, row, rows), media_type="text/xml", status_code=status_code)
+    return Response(rows, status_code=status_code)
+
+
+# -- errors, in the standard's shape -----------------------------------------------------------
+
+
+def _fault(request: _Request, status_code: int, detail: str, headers: Mapping[str, str] | None = None) -> Response[Any]:
+    found = _answer(request, "errors", "error", [Fault(str(status_code), detail)], status_code)
+    found.headers.update(headers or {})
+    return found
+
+
+def _refused(request: _Request, error: RecordError) -> Response[Any]:
+    status = 404 if error.reason in _NOT_FOUND else 409 if error.reason == "conflict" else 400
+    return _fault(request, status, str(error))
+
+
+def _unavailable(request: _Request, error: UnavailableError) -> Response[Any]:
+    wait_s = "30" if isinstance(error, OverloadedError) else "5"
+    return _fault(request, 503, "not stored; send again later", {"Retry-After": wait_s})
+
+
+def _http(request: _Request, error: HTTPException) -> Response[Any]:
+    return _fault(request, error.status_code, error.detail, error.headers)
+
+
+def _invalid(request: _Request, error: ValidationException) -> Response[Any]:
+    first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    return _fault(request, 400, f"{first.get('key', 'form')}: {first.get('message', error.detail)}")
+
+
+_HANDLERS: ExceptionHandlersMap = {
+    ValidationException: _invalid,
+    RecordError: _refused,
+    UnavailableError: _unavailable,
+    OverloadedError: _unavailable,
+    HTTPException: _http,
+}
+
+open311 = Router(
+    "/open311/v2",
+    route_handlers=[
+        list_services,
+        get_definition,
+        post_request,
+        get_token,
+        list_requests,
+        get_request,
+        list_updates,
+    ],
+    exception_handlers=_HANDLERS,
+    tags=["Open311"],
+)

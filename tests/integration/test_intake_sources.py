@@ -1,0 +1,93 @@
+"""Other systems' shapes over HTTP, and a resident who follows a case by number and code."""
+
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+import pytest
+
+from infra.kafka import read_to_end
+from infra.settings import Settings
+from schemas import codec
+from schemas.reports import Report
+from schemas.topics import REPORTERS, REPORTS, TOPICS
+from tests.conftest import eventually, process
+from tests.district import District
+from tests.integration.test_intake import a_body, all_sent, is_up, raw
+from tests.integration.test_open311 import play_lane
+from tests.unit.reports.test_shapes import HEADER, LINES, an_event, an_order
+
+
+@pytest.fixture(scope="module")
+def intake(broker: Settings) -> Iterator[httpx.Client]:
+    """A running intake whose office uses urge_type 3 for urgent."""
+    asked = broker.model_copy(update={"wecom_urgent": "3"})
+    with (
+        process("producers.reports", asked, log=broker.data_dir / "intake.out"),
+        httpx.Client(base_url=broker.intake_url) as client,
+    ):
+        eventually(lambda: is_up(client), within_s=30, what="the intake is ready")
+        yield client
+
+
+def on_topic(settings: Settings) -> dict[str, Report]:
+    return {r.report_id: r for m in read_to_end(settings, REPORTS) if (r := codec.decode(REPORTS, m.value()))}
+
+
+def test_each_shape_comes_to_kafka_once(intake: httpx.Client, broker: Settings) -> None:
+    """Sent twice each; late by years, and when it happened stays; names and phones are on one topic only."""
+    order = msgspec.to_builtins(an_order())
+    event = msgspec.to_builtins(an_event())
+    file = (HEADER + LINES + "nonsense,,04001,2026-03-09T09:00Z,x,,,,\n").encode("gb18030")
+    for _ in range(2):
+        answers = [
+            intake.post("/sources/wecom", json=order),
+            intake.post("/sources/grid-events", params={"frame": "bd09"}, json=event),
+            intake.post("/sources/csv", params={"frame": "wgs84"}, content=file),
+        ]
+        assert [answer.status_code for answer in answers] == [201] * 3, [answer.text for answer in answers]
+    all_sent(intake)
+
+    assert answers[2].json()["accepted"] == 3
+    assert [(line["line"], line["field"]) for line in answers[2].json()["refused"]] == [(5, "grid_id")]
+    found = on_topic(broker)
+    assert len(found) == len(list(read_to_end(broker, REPORTS))) == 5
+    assert found["wecom:od_1"].urgency == "urgent"
+    assert all(report.occurred_at < report.received_at for report in found.values())
+    secrets = ["演示居民".encode(), b"13912345678"]
+    for topic in TOPICS:
+        if topic is not REPORTERS:
+            assert not [m for m in read_to_end(broker, topic) if any(s in raw(m) for s in secrets)], topic.name
+    assert not any(secret in (broker.data_dir / "intake.out").read_bytes() for secret in secrets)
+
+
+def test_another_order_under_a_taken_id_is_refused(intake: httpx.Client) -> None:
+    order = msgspec.to_builtins(an_order(order_id="od_2"))
+
+    answers = [intake.post("/sources/wecom", json=order | {"desc": text}).status_code for text in ("甲", "甲", "乙")]
+
+    assert answers == [201, 201, 409]
+
+
+def test_a_source_says_its_frame(intake: httpx.Client) -> None:
+    """Nobody guesses whose map a coordinate is from."""
+    answer = intake.post("/sources/grid-events", json=msgspec.to_builtins(an_event()))
+
+    assert (answer.status_code, answer.json()["field"]) == (400, "frame")
+
+
+def test_an_anonymous_resident_follows_by_number_and_code(intake: httpx.Client, district: District) -> None:
+    """No name, no account; a wrong code and a case that is not there read alike."""
+    numbers = intake.post("/reports", json=a_body(channel="resident", reported_by=None, reporter=None)).json()
+    place = f"/follow/{numbers['case_id']}"
+    case_id = play_lane(district, numbers["report_id"])
+    assert case_id == numbers["case_id"]
+
+    eventually(lambda: intake.get(place, params={"code": numbers["code"]}).is_success, within_s=10, what="it is open")
+    found = intake.get(place, params={"code": numbers["code"].lower()}).json()
+    wrong = intake.get(place, params={"code": "AAAAAA"})
+    missing = intake.get(f"/follow/{case_id[:15]}-aaaaaaaaaa", params={"code": numbers["code"]})
+
+    assert (found["case_id"], found["stage"]) == (case_id, "dispatched")
+    assert (wrong.status_code, wrong.json()) == (missing.status_code, missing.json())
+    assert wrong.status_code == 404

@@ -1,0 +1,131 @@
+"""A standard Open311 client against a running intake; every answer is held to the standard by `tests.open311`."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from infra.kafka import read_to_end
+from infra.settings import Settings
+from pipelines.domain import ids
+from schemas import codec
+from schemas.cases import Stage
+from schemas.topics import CASE_EVENTS, CASES, REPORTERS, REPORTS
+from tests import open311 as standard
+from tests.builders import GRID, NINE, opened
+from tests.conftest import eventually, process
+from tests.district import District
+from tests.integration.test_intake import all_sent, is_up
+
+POINT = {"lat": "34.5435", "long": "109.052"}
+
+
+@pytest.fixture(scope="module")
+def client(broker: Settings) -> Iterator[httpx.Client]:
+    """A client of a running intake's Open311."""
+    with (
+        process("producers.reports", broker, log=broker.data_dir / "intake.out"),
+        httpx.Client(base_url=broker.intake_url) as intake,
+    ):
+        eventually(lambda: is_up(intake), within_s=30, what="the intake is ready")
+        yield intake
+
+
+def asked(client: httpx.Client, path: str, form: str, **parameters: str) -> httpx.Response:
+    answer = client.get(f"/open311/v2/{path}.{form}", params=parameters)
+    assert answer.headers["content-type"].startswith({"json": "application/json", "xml": "text/xml"}[form])
+    return answer
+
+
+def play_lane(district: District, report_id: str, **changes: Any) -> str:
+    """Open a case as the report's lane would, or move it; return its id."""
+    outcome = opened(at=NINE, item_code="04001", origin_id=report_id)
+    case = replace(outcome.case, case_id=ids.case_id(GRID, report_id), **changes)
+    district.producer.send(CASES, key=case.case_id, ce_id=report_id, at=NINE, value=case).result(10)
+    for event in outcome.events:
+        district.producer.send(CASE_EVENTS, key=GRID, ce_id=event.event_id, at=NINE, value=event).result(10)
+    return case.case_id
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_a_client_session(client: httpx.Client, broker: Settings, district: District, form: str) -> None:
+    """Services, definition, post, token, status open and closed; name and phone stay on their topic."""
+    listed = standard.services(asked(client, "services", form).content, form)
+    assert len(listed) == 106
+    [service] = [row for row in listed if row["service_code"] == "04001"]
+
+    questions = standard.definition(asked(client, f"services/{service['service_code']}", form).content, form)
+    assert [question["code"] for question in questions["attributes"]] == ["URGENCY", "OCCURRED"]
+
+    body = {
+        "service_code": service["service_code"],
+        **POINT,
+        "description": "路口有人乱倒垃圾 <13912345678>",
+        "last_name": "演示居民",
+        "phone": "13912345678",
+        "attribute[URGENCY]": "urgent",
+        "attribute[OCCURRED]": "2026-03-09T08:00:00+08:00",
+        "api_key": "unknown to us, and fine",
+    }
+    answer = client.post(f"/open311/v2/requests.{form}", data=body)
+    assert answer.status_code == 201, answer.text
+    [receipt] = standard.receipts(answer.content, form)
+    token = receipt["token"]
+    assert standard.errors(asked(client, f"tokens/{token}", form).content, form)[0]["code"] == "404"
+    all_sent(client)
+    [report] = [r for m in read_to_end(broker, REPORTS) if (r := codec.decode(REPORTS, m.value())).report_id == token]
+    [reporter] = [m for m in read_to_end(broker, REPORTERS) if m.key() == token.encode()]
+    assert (report.grid_id, report.urgency, report.occurred_at) == (GRID, "urgent", NINE - timedelta(hours=9))
+    assert "13912345678" not in codec.encode(report).decode()
+    assert b"13912345678" in (reporter.value() or b"")
+
+    case_id = play_lane(district, token)
+    eventually(lambda: asked(client, f"tokens/{token}", form).status_code == 200, within_s=10, what="the case is known")
+    [found] = standard.tokens(asked(client, f"tokens/{token}", form).content, form)
+    assert found["service_request_id"] == case_id
+
+    [status] = standard.requests(asked(client, f"requests/{case_id}", form).content, form)
+    assert (status["status"], status["service_code"], float(status["lat"])) == ("open", "04001", 34.5435)
+    play_lane(district, token, stage=Stage.ARCHIVED, version=9)
+    eventually(
+        lambda: standard.requests(asked(client, f"requests/{case_id}", form).content, form)[0]["status"] == "closed",
+        within_s=10,
+        what="the case is closed",
+    )
+    year = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
+    rows = standard.requests(asked(client, "requests", form, **year, status="closed").content, form)
+    assert case_id in [row["service_request_id"] for row in rows]
+    updates = standard.updates(asked(client, "servicerequestupdates", form, **year).content, form)
+    assert {"OPEN", "INVESTIGATING"} <= {row["status"] for row in updates}
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("services/99999", 404), ("requests/17", 404), ("tokens/nobody", 404)],
+)
+def test_what_is_not_there_is_an_error_of_the_standard(client: httpx.Client, form: str, path: str, status: int) -> None:
+    answer = asked(client, path, form)
+
+    assert answer.status_code == status
+    assert standard.errors(answer.content, form)[0]["code"] == str(status)
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_a_wrong_post_is_refused_in_its_form(client: httpx.Client, form: str) -> None:
+    """Missing place, and a repeat under a key with another body."""
+    wrong = client.post(f"/open311/v2/requests.{form}", data={"service_code": "04001"})
+    key = {"Idempotency-Key": f"k-{form}"}
+    body = {"service_code": "04001", **POINT, "attribute[OCCURRED]": "2026-03-09T08:00:00+08:00"}
+    answers = [
+        client.post(f"/open311/v2/requests.{form}", data=body | {"description": text}, headers=key)
+        for text in ("甲", "甲", "乙")
+    ]
+
+    assert wrong.status_code == 400
+    assert "address_string" in standard.errors(wrong.content, form)[0]["description"]
+    assert [answer.status_code for answer in answers] == [201, 201, 409]
+    assert standard.errors(answers[2].content, form)[0]["code"] == "409"

@@ -1,0 +1,137 @@
+"""Open311 at the edge: forms in, cases out, and a validator that is not fooled."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from producers.reports.domain import open311 as edge
+from producers.reports.domain.open311 import Service
+from schemas.cases import Stage
+from schemas.errors import RecordError
+from schemas.ground import Ground
+from schemas.reports import Location, Urgency
+from tests import open311 as standard
+from tests.builders import GRID, NINE, POLICY, REGISTRY, a_case
+
+GROUND = Ground(REGISTRY.grids.values())
+POINT = Location(lat=34.5435, long=109.052)  # in GRID
+
+
+def submitted(**form: str) -> Any:
+    asked = {"service_code": "04001", "lat": str(POINT.lat), "long": str(POINT.long), "description": "路口有垃圾"}
+    given = {name: value for name, value in (asked | form).items() if value}
+    return edge.submission(given, registry=REGISTRY, ground=GROUND, policy=POLICY, now=NINE)
+
+
+def test_a_point_becomes_its_grid() -> None:
+    found = submitted()
+
+    assert (found.grid_id, found.item_code, found.channel, found.reporter) == (GRID, "04001", "resident", None)
+    assert (found.location, found.occurred_at, found.urgency) == (POINT, NINE.isoformat(), Urgency.NORMAL)
+
+
+def test_a_place_may_be_an_id_or_an_address() -> None:
+    """The address must name a grid of the district; the longest name counts."""
+    assert submitted(lat="", long="", address_id=GRID).grid_id == GRID
+    assert submitted(lat="", long="", address_string=f"高陵区{REGISTRY.grids[GRID].name}12号").grid_id == GRID
+
+
+def test_attributes_and_contact_are_taken() -> None:
+    """What the definition asks; name, phone and e-mail go to the reporter's record."""
+    found = submitted(
+        **{"attribute[URGENCY]": "urgent", "attribute[OCCURRED]": "2026-03-09T08:00:00+08:00"},
+        last_name="演",
+        first_name="示",
+        phone="13900001234",
+        email="a@example.org",
+    )
+
+    assert (found.urgency, found.occurred_at) == (Urgency.URGENT, "2026-03-09T08:00:00+08:00")
+    assert (found.reporter.name, found.reporter.phone, found.reporter.email) == ("演示", "13900001234", "a@example.org")
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"service_code": ""}, "service_code"),
+        ({"service_code": "001"}, "service_code"),
+        ({"service_code": "99999"}, "service_code"),
+        ({"lat": ""}, "lat"),
+        ({"lat": "north"}, "lat"),
+        ({"lat": "nan"}, "lat"),
+        ({"lat": "91"}, "lat"),
+        ({"lat": "0", "long": "0"}, "lat"),
+        ({"lat": "", "long": ""}, "address_string"),
+        ({"lat": "", "long": "", "address_string": "别处"}, "address_string"),
+        ({"description": "长" * 4001}, "description"),
+        ({"attribute[URGENCY]": "very"}, "attribute[URGENCY]"),
+        ({"media_url": "javascript:alert(1)"}, "media_url"),
+        ({"phone": "1" * 41}, "phone"),
+    ],
+)
+def test_a_wrong_form_names_its_field(form: dict[str, str], field: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        submitted(**form)
+    assert caught.value.field == field
+
+
+def test_a_case_is_shown_without_its_people() -> None:
+    """Not who handles it, not who reported it; closed only when it is on the ledger for good."""
+    case = a_case()
+
+    found = edge.service_request(case, POLICY, REGISTRY, POINT, None)
+
+    assert (found.status, found.service_request_id, found.lat) == ("open", case.case_id, POINT.lat)
+    assert case.assignee is not None
+    assert case.assignee not in edge.xml("service_requests", "request", [found]).decode()
+    assert edge.status(a_case(stage=Stage.ARCHIVED)) == "closed"
+
+
+def test_queries_are_bounded() -> None:
+    """90 days at most, half-open; ids stand above everything else; pages do not overlap."""
+    cases = [a_case(case_id=f"{GRID}-{n:010}", opened_at=NINE - timedelta(days=n)) for n in range(120)]
+
+    def ids(**asked: str) -> list[int]:
+        query = edge.query(asked, NINE + timedelta(seconds=1))
+        return [int(case.case_id[-10:]) for case in edge.select(cases, query)]
+
+    assert ids() == list(range(91))[:90]
+    assert ids(page_size="10", page="2") == list(range(10, 20))
+    assert ids(start_date="2026-03-08T09:00:00Z", end_date="2026-03-09T09:00:00Z") == [1]
+    assert ids(service_request_id=f"{GRID}-{119:010}") == [119]
+    assert ids(status="closed") == []
+    assert len(ids(status="open,closed", service_code="01001")) == 90
+    assert ids(service_code="04001") == []
+
+
+@pytest.mark.parametrize("wrong", [{"page": "0"}, {"page_size": "x"}, {"start_date": "yesterday"}, {"status": "new"}])
+def test_a_wrong_query_names_its_parameter(wrong: dict[str, str]) -> None:
+    with pytest.raises(RecordError) as caught:
+        edge.query(wrong, NINE)
+    assert [caught.value.field] == list(wrong)
+
+
+def test_xml_holds_whatever_people_write() -> None:
+    """Markup is text, and what XML cannot hold is marked."""
+    service = Service(
+        service_code="1", service_name="<b>&\x00\x0b\ud800", description="]]>", metadata=True, type="realtime",
+        keywords="k", group="g",
+    )  # fmt: skip
+
+    [row] = standard.services(edge.xml("services", "service", [service]), "xml")
+
+    assert row["service_name"] == "<b>&\ufffd\ufffd\ufffd"
+    assert (row["description"], row["metadata"]) == ("]]>", "true")
+
+
+@pytest.mark.parametrize("case", list(standard.wrong_answers()), ids=lambda case: case[0])
+def test_the_validator_refuses_wrong_answers(case: Any) -> None:
+    """Answers that look right: a validator that takes one proves nothing."""
+    _, validate, form, content = case
+    with pytest.raises(standard.NotOpen311Error):
+        validate(content, form)
+
+
+def test_there_are_ten_of_them() -> None:
+    assert len(list(standard.wrong_answers())) == 10
