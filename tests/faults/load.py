@@ -17,7 +17,6 @@ from msgspec import Struct
 from infra.clock import utc_now
 from infra.kafka import Producer
 from pipelines.domain import ids
-from pipelines.domain.cases import first_responder
 from schemas import codec
 from schemas.cases import Command, Move
 from schemas.grid import Role
@@ -154,7 +153,8 @@ class Load:
 def _command(case_id: str, number: int, move: Move, by_checker: bool = False) -> Command:
     grid = case_id[:15]
     checker = REGISTRY.people_for(grid, Role.FULL_TIME)[0].id
-    by = checker if by_checker else first_responder(grid, REGISTRY) or checker
+    workers = [checker] if by_checker else [person.id for person in REGISTRY.people_for(grid, Role.PART_TIME)]
+    by = (workers or [checker])[0]
     return Command(command_id=f"{case_id}-{number}", case_id=case_id, move=move, by=by, requested_at=utc_now())
 
 
