@@ -212,7 +212,6 @@ class LifeCycle(RuleBasedStateMachine):
                 if line.kind is LedgerKind.VERIFIED:
                     handled = [e.by for e in lines if e.number < line.number and e.kind is LedgerKind.HANDLED]
                     assert line.by != handled[-1]
-                    assert line.by not in case.tasks or case.round > 1, "who did a part does not verify the whole"
 
     @invariant()
     def nobody_puts_a_case_off_beyond_the_limits(self) -> None:
