@@ -285,7 +285,7 @@ def _actor_refusal(asked: _Asked) -> Refusal | None:
     role = asked.registry.people[command.by].role
     if command.move in _ROLES and role not in _ROLES[command.move]:
         return Refusal(reason="role", detail=f"{command.move} is not for role {role}")
-    if command.move in _INDEPENDENT and command.by == case.handler:
+    if command.move in _INDEPENDENT and (command.by == case.handler or command.by in case.tasks):
         return Refusal(reason="same_person", detail="who handled a case cannot verify it")
     if command.move is Move.EXTEND and command.by == case.assignee:
         return Refusal(reason="same_person", detail="who has a case cannot approve its extension")
@@ -306,8 +306,8 @@ def _person_refusal(asked: _Asked) -> Refusal | None:
         person = registry.people.get(assignee or "")
         if person is None or person.role is not Role.DEPARTMENT or not registry.serves(person.id, asked.case.grid_id):
             return Refusal(reason="assignee", detail=f"{assignee} is not of a department of the district")
-        if person.id in asked.case.tasks:
-            return Refusal(reason="has_task", detail=f"{assignee} has a task of this case already")
+        if asked.case.tasks.get(person.id) is TaskState.OPEN:  # one that is done may be needed again after rework
+            return Refusal(reason="has_task", detail=f"{assignee} has an open task of this case")
     return None
 
 

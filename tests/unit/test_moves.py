@@ -257,3 +257,26 @@ def test_what_puts_a_case_off_needs_its_reason(move: Move) -> None:
 
     assert refused(working(), move, by, note="  ") == "note"
     assert refused(a_case(), Move.DISPATCH, CHECKER, assignee=WORKER) == "note"
+
+
+def test_a_department_that_did_a_part_does_not_verify_the_whole() -> None:
+    """Who did a task is a handler too, whoever reported the case as handled."""
+    assigned = moved(working(), Move.ASSIGN, DISTRICT, assignee=DEPARTMENT, note=NOTE)
+    handled = moved(moved(assigned, Move.COMPLETE, DEPARTMENT), Move.HANDLE)
+
+    assert refused(handled, Move.VERIFY, DEPARTMENT) == "same_person"
+    assert refused(handled, Move.REWORK, DEPARTMENT) == "same_person"
+    assert taken(handled, Move.VERIFY, CHECKER).case.closure is Closure.FIXED
+
+
+def test_after_rework_a_department_can_be_given_its_part_again() -> None:
+    """Only a task that is still open is refused twice; the clock that the rework started runs on."""
+    assigned = moved(working(), Move.ASSIGN, DISTRICT, assignee=DEPARTMENT, note=NOTE)
+    assert refused(assigned, Move.ASSIGN, DISTRICT, assignee=DEPARTMENT, note=NOTE) == "has_task"
+    handled = moved(moved(assigned, Move.COMPLETE, DEPARTMENT), Move.HANDLE)
+    reworked = moved(handled, Move.REWORK, CHECKER)
+
+    again = moved(reworked, Move.ASSIGN, DISTRICT, assignee=DEPARTMENT, note=NOTE)
+
+    assert (again.tasks, again.timer) == ({DEPARTMENT: TaskState.OPEN}, reworked.timer)
+    assert refused(again, Move.HANDLE) == "illegal_move"
