@@ -153,7 +153,7 @@ class CaseProgram:
         Raises:
             RecordError: the record can never be applied; nothing changed.
         """
-        return self._take[topic](record, datetime.fromtimestamp(record.timestamp / 1000, UTC))
+        return self._take[topic](record, _appended(record))
 
     def tick(self, at: datetime) -> list[Output]:
         """Fire every deadline up to *at*, announce silent cameras, and let changed grids be written."""
@@ -337,10 +337,10 @@ class CaseProgram:
         cameras = self._registry.cameras_of.get(grid_id, [])
         now = self._now or datetime.fromtimestamp(0, UTC)
         watched = (self._watched[camera.id] for camera in cameras if camera.id in self._watched)
-        state = self._tallies[grid_id].state(watched, cameras=len(cameras), as_of=now)
+        value = codec.encode(self._tallies[grid_id].state(watched, cameras=len(cameras), as_of=now))
         # By content: a tick that is taken again after a kill may have more records behind it than the first time.
-        ident = f"{grid_id}/{now.isoformat()}/{crc32(codec.encode(state)):08x}"
-        return _output(topics.GRID_STATE, grid_id, ident, now, state)
+        headers = codec.headers(topics.GRID_STATE, f"{grid_id}/{now.isoformat()}/{crc32(value):08x}", now, "worker")
+        return Output(topics.GRID_STATE.name, grid_id.encode(), value, headers)
 
     # -- checks -------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from pipelines.domain import ids, sla
 from pipelines.domain.cases import Outcome
 from schemas.alerts import Alert, AlertKind, AlertStatus
@@ -45,9 +47,13 @@ def sla_alerts(before: Case | None, outcome: Outcome, registry: Registry) -> Ite
             yield _notice(event, outcome.case, registry)
         level = event.level
     if before is not None and before.supervisions and outcome.case.stage is Stage.ARCHIVED is not before.stage:
-        yield _notice_resolved(before, outcome.case.updated_at)
+        key = ids.supervision_key(before)
+        yield _resolved(before, key, AlertKind.SLA_SUPERVISION, outcome.case.updated_at)
     if before is not None and timer is not None and sla.is_breached(before) and _stopped(timer, outcome.case):
-        yield _resolved(before, timer, outcome.case.updated_at)
+        resolved = _resolved(
+            before, ids.clock_key(before.case_id, timer), AlertKind.SLA_BREACH, outcome.case.updated_at
+        )
+        yield replace(resolved, clock=timer.clock, due_at=timer.due_at)
 
 
 def _stopped(timer: Timer, after: Case) -> bool:
@@ -101,35 +107,17 @@ def _notice(event: LedgerEvent, case: Case, registry: Registry) -> Alert:
     )
 
 
-def _notice_resolved(case: Case, at: datetime) -> Alert:
-    key = ids.supervision_key(case)
+def _resolved(case: Case, key: str, kind: AlertKind, at: datetime) -> Alert:
     return Alert(
         alert_id=f"{key}:resolved",
         group_key=key,
         status=AlertStatus.RESOLVED,
-        kind=AlertKind.SLA_SUPERVISION,
+        kind=kind,
         grid_id=case.grid_id,
         at=at,
         case_id=case.case_id,
         item_code=case.item_code,
         level=case.level,
-    )
-
-
-def _resolved(case: Case, timer: Timer, at: datetime) -> Alert:
-    key = ids.clock_key(case.case_id, timer)
-    return Alert(
-        alert_id=f"{key}:resolved",
-        group_key=key,
-        status=AlertStatus.RESOLVED,
-        kind=AlertKind.SLA_BREACH,
-        grid_id=case.grid_id,
-        at=at,
-        case_id=case.case_id,
-        item_code=case.item_code,
-        clock=timer.clock,
-        level=case.level,
-        due_at=timer.due_at,
     )
 
 

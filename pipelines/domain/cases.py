@@ -146,6 +146,7 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
     """
     grid_id, at = opening.grid_id, cause.at
     case_id = ids.case_id(grid_id, opening.origin_id)
+    event = _opening_line(opening, cause, case_id)
     settler = opening.reported_by if opening.settled is not None else None
     person: str | None
     if settler is not None and registry.serves(settler, grid_id, at):
@@ -154,42 +155,24 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
         settler = None
         person = first_responder(opening, at, policy, registry)
         stage, clock, kind = Stage.DISPATCHED, Clock.ACKNOWLEDGE, LedgerKind.DISPATCHED
-    event = LedgerEvent(
-        event_id=ids.ledger_id(cause.id, case_id, 1),
-        case_id=case_id,
-        grid_id=grid_id,
-        number=1,
-        kind=LedgerKind.OPENED,
-        at=at,
-        stage=Stage.REPORTED,
-        level=Level.VILLAGE,
-        item_code=opening.item_code,
-        channel=opening.channel,
-        by=opening.reported_by,
-        related_to=opening.similar_to,
-    )
     if person is None:  # nobody to send: the centre must take it up
         stage = Stage.REPORTED
         timer = sla.start(event, Clock.ACCEPT, armed=1, at=at, policy=policy)
         events = [replace(event, clock=Clock.ACCEPT, due_at=timer.due_at)]
     else:
         timer = sla.start(event, clock, armed=2, at=at, policy=policy)
-        second = LedgerEvent(
+        second = replace(
+            event,
             event_id=ids.ledger_id(cause.id, case_id, 2),
-            case_id=case_id,
-            grid_id=grid_id,
             number=2,
             kind=kind,
-            at=at,
             stage=stage,
-            level=Level.VILLAGE,
-            item_code=opening.item_code,
-            channel=opening.channel,
             by=settler,
             assignee=person,
             clock=clock,
             due_at=timer.due_at,
             note=opening.settled if settler is not None else None,
+            related_to=None,
         )
         events = [event, second]
     case = Case(
@@ -215,6 +198,23 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
         similar_to=opening.similar_to,
     )
     return Outcome(case=case, events=events)
+
+
+def _opening_line(opening: Opening, cause: Cause, case_id: str) -> LedgerEvent:
+    return LedgerEvent(
+        event_id=ids.ledger_id(cause.id, case_id, 1),
+        case_id=case_id,
+        grid_id=opening.grid_id,
+        number=1,
+        kind=LedgerKind.OPENED,
+        at=cause.at,
+        stage=Stage.REPORTED,
+        level=Level.VILLAGE,
+        item_code=opening.item_code,
+        channel=opening.channel,
+        by=opening.reported_by,
+        related_to=opening.similar_to,
+    )
 
 
 def first_responder(opening: Opening, at: datetime, policy: Policy, registry: Registry) -> str | None:

@@ -39,9 +39,8 @@ class Lanes:
         """Wire lanes to *app*; *table* is the one whose changelog holds their state."""
         self._app, self._table, self.inputs, self._make_program = app, table, inputs, make_program
         self._changelog: str = table.changelog_topic.get_topic_name()
-        self.restored: defaultdict[int, Restored] = defaultdict(
-            Restored
-        )  # what was read of changelogs, until lanes open
+        # What was read of changelogs, by partition, until lanes open.
+        self.restored: defaultdict[int, Restored] = defaultdict(Restored)
         self._commits = CommitWatch()
         self._lanes: dict[int, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []

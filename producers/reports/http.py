@@ -194,13 +194,29 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     return Response(Problem(reason, error.detail), status_code=error.status_code, headers=error.headers)
 
 
+def _state(settings: Settings, spool: Spool) -> State:
+    registry = load_registry(settings.district_dir)
+    return State(
+        {
+            "spool": spool,
+            "registry": registry,
+            "policy": load_policy(settings.district_dir),
+            "photos": Photos(settings),
+            "follow_secret": follow_secret(settings),
+            "wecom_urgent": frozenset(int(number) for number in settings.wecom_urgent.split(",") if number),
+            "ground": Ground(registry.grids.values()),
+            "rate": Rate(settings.reports_per_min),
+            "gateways": frozenset(settings.gateways.split(",")),
+        }
+    )
+
+
 def create_app(settings: Settings, spool: Spool) -> Litestar:
     """Return the intake; it connects when it starts.
 
     Raises:
         SetupError: a data file of the district is wrong.
     """
-    registry, policy = load_registry(settings.district_dir), load_policy(settings.district_dir)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -230,19 +246,7 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
             sources,
         ],
         lifespan=[lifespan],
-        state=State(
-            {
-                "spool": spool,
-                "registry": registry,
-                "policy": policy,
-                "photos": Photos(settings),
-                "follow_secret": follow_secret(settings),
-                "wecom_urgent": frozenset(int(number) for number in settings.wecom_urgent.split(",") if number),
-                "ground": Ground(registry.grids.values()),
-                "rate": Rate(settings.reports_per_min),
-                "gateways": frozenset(settings.gateways.split(",")),
-            }
-        ),
+        state=_state(settings, spool),
         request_max_body_size=MAX_BODY_BYTES,
         exception_handlers={
             ValidationException: _invalid,
