@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from infra import doctor as checks
 from infra import logs, reference
+from infra import migrate as migrations
 from infra import replay as dead_letters
 from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
@@ -34,8 +35,6 @@ from infra.kafka import consumer, headers
 from infra.local import broker
 from infra.local.jars import fetch_jars, lock_jars
 from infra.local.stack import Stack
-from infra.migrate import MIGRATIONS
-from infra.migrate import migrate as run_migrations
 from infra.provision import apply_topics
 from infra.replay import Finding, Selection, State
 from infra.settings import Settings
@@ -58,6 +57,7 @@ PROCESSES = {
     "cameras": "producers.cameras",
     "simulate": "producers.simulator",
     "sink": "consumers.warehouse",
+    "rollups": "consumers.warehouse.rollups",
     "dashboard": "consumers.dashboard",
     "broker": "infra.local.broker",
     "warehouse": "infra.local.warehouse",
@@ -328,15 +328,21 @@ def sql(query: str, *, json: Json = False) -> None:
 
 
 @app.command
-def migrate(*, dry_run: bool = False, json: Json = False) -> None:
-    """Bring the warehouse's tables and views up to date.
+def migrate(*, dry_run: bool = False, sql: bool = False, json: Json = False) -> None:
+    """Bring the warehouse's tables and views up to date; on a cluster when GRIDWATCH_CLICKHOUSE_CLUSTER names one.
 
     Args:
         dry_run: only show what would run.
+        sql: only print the SQL that would run.
         json: print JSON.
     """
-    with closing(connect(Settings(), ClickHouseRole.WRITER)) as client:
-        applied = run_migrations(client, MIGRATIONS, dry_run=dry_run)
+    settings = Settings()
+    target = migrations.target_of(settings)
+    with closing(connect(settings, ClickHouseRole.WRITER)) as client:
+        if sql:
+            sys.stdout.write(migrations.script(client, target))
+            return
+        applied = migrations.migrate(client, target, dry_run=dry_run)
     show([msgspec.to_builtins(migration) for migration in applied], as_json=json)
 
 

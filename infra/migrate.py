@@ -2,12 +2,15 @@
 
 ClickHouse has no transactions around DDL. A file that failed half-way is run again from its
 start, so every statement must bear repeating (`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`).
+After the files two things follow that depend on them: how long rows are kept, and what the columns of plain views mean.
 """
 
 import re
+from collections.abc import Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import Error
@@ -15,8 +18,10 @@ from msgspec import Struct
 
 from infra import logs
 from infra.clickhouse import Role, connect, fault
+from infra.cluster import LOCAL, on_cluster
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
+from schemas.retention import Retention, Retentions, load_retention
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -25,12 +30,20 @@ CREATE TABLE IF NOT EXISTS schema_migrations
 (
     number UInt16 COMMENT '编号 number of the file',
     name String COMMENT '名称 name of the file',
-    checksum String COMMENT 'SHA-256 of the file as it was applied',
+    checksum String COMMENT '校验和 SHA-256 of the file as it was applied',
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT '执行时间 when, by the server''s clock'
 )
 ENGINE = ReplacingMergeTree(applied_at) ORDER BY number
 COMMENT '已执行的迁移 migrations that have run'
 """
+_VIEW_COLUMNS: Final = """
+SELECT v.table, groupArray((v.name, t.comment))
+FROM system.columns AS v
+INNER JOIN system.columns AS t ON t.database = v.database AND t.name = v.name AND concat('v_', t.table) = v.table
+WHERE v.database = currentDatabase() AND v.comment = '' AND t.comment != ''
+GROUP BY v.table ORDER BY v.table
+"""
+_ENGINES: Final = "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
 _PIECE: Final = re.compile(
     r"""'(?:[^'\\]++|\\.|'')*+' | "(?:[^"\\]++|\\.)*+" | `(?:[^`\\]++|\\.)*+`
       | (?P<comment> --[^\n]* | /\*.*?\*/ ) | (?P<end> ; ) | [^'"`;/-]++ | .""",
@@ -55,22 +68,62 @@ class Applied(Struct, frozen=True, kw_only=True):
     checksum: str
 
 
-def migrate(client: Client, directory: Path, *, dry_run: bool = False) -> list[Applied]:
+class Target(Struct, frozen=True, kw_only=True):
+    """What the schema is to be."""
+
+    directory: Path = MIGRATIONS
+    retention: Retentions = {}
+    cluster: str | None = None  # its name in `system.clusters`; None: one server
+
+    def forms(self, statement: str) -> list[str]:
+        """Return what *statement* is here."""
+        return [statement] if self.cluster is None else on_cluster(statement, self.cluster)
+
+
+def target_of(settings: Settings) -> Target:
+    """Return the schema of this release under *settings*.
+
+    Raises:
+        SetupError: the district's retention file is wrong.
+    """
+    return Target(retention=load_retention(settings.district_dir), cluster=settings.clickhouse_cluster or None)
+
+
+def migrate(client: Client, target: Target, *, dry_run: bool = False) -> list[Applied]:
     """Run what has not run yet, in order, and return it; a dry run changes nothing.
 
     Raises:
         SetupError: files and database disagree, or a statement is refused; the text names the file.
         UnavailableError: the warehouse does not answer; run again.
     """
-    migrations = load(directory)
-    pending = _pending(migrations, _applied(client))
+    pending = _pending(load(target.directory), _applied(client))
     if dry_run:
         return [_receipt(migration) for migration in pending]
     if pending:
-        _command(client, _CREATE, "schema_migrations")
+        _run(client, target, _CREATE.strip(), "schema_migrations")
     for migration in pending:
-        _apply(client, migration)
+        _apply(client, target, migration)
+    for statement in _retaining(client, target):
+        _run(client, target, statement, "retention.toml")
+    if pending:
+        for statement in _explaining(client):
+            _run(client, target, statement, "comments of views")
     return [_receipt(migration) for migration in pending]
+
+
+def script(client: Client, target: Target) -> str:
+    """Return the SQL that `migrate` would run for the files that are pending, in the form of the target.
+
+    Raises:
+        SetupError: as `migrate`.
+        UnavailableError: as `migrate`.
+    """
+    pending = _pending(load(target.directory), _applied(client))
+    parts = []
+    for migration in pending:
+        statements = [form for statement in migration.statements for form in target.forms(statement)]
+        parts.append(f"-- {migration.name}\n" + "".join(f"{statement};\n\n" for statement in statements))
+    return "".join(parts)
 
 
 def load(directory: Path) -> list[Migration]:
@@ -131,9 +184,9 @@ def _applied(client: Client) -> dict[int, Applied]:
     return {number: Applied(number=number, name=name, checksum=checksum) for number, name, checksum in rows}
 
 
-def _apply(client: Client, migration: Migration) -> None:
+def _apply(client: Client, target: Target, migration: Migration) -> None:
     for statement in migration.statements:
-        _command(client, statement, migration.name)
+        _run(client, target, statement, migration.name)
     try:
         row = [migration.number, migration.name, migration.checksum]
         client.insert("schema_migrations", [row], column_names=["number", "name", "checksum"])
@@ -142,14 +195,54 @@ def _apply(client: Client, migration: Migration) -> None:
     logs.logger().info("migration_applied", name=migration.name, statements=len(migration.statements))
 
 
-def _command(client: Client, statement: str, name: str) -> None:
+def _run(client: Client, target: Target, statement: str, name: str) -> None:
+    for form in target.forms(statement):
+        try:
+            client.command(form)
+        except Error as error:
+            translated = fault(error)
+            if isinstance(translated, UnavailableError):
+                raise translated from error
+            raise SetupError(name, f"{str(error).strip()} in: {form[:200]}") from error
+
+
+def _retaining(client: Client, target: Target) -> list[str]:
+    """Return what changes how long rows are kept; nothing where it is so already."""
+    engines = dict(_rows(client, _ENGINES))
+    suffix = "" if target.cluster is None else LOCAL
+    there = {table: engines[table + suffix] for table in target.retention if table + suffix in engines}
+    return [
+        statement
+        for table, engine in there.items()
+        if (statement := retention_change(table, target.retention[table], engine)) is not None
+    ]
+
+
+def retention_change(table: str, retention: Retention, engine: str) -> str | None:
+    """Return the statement that gives *table* its retention, or None when its *engine*'s text says that already."""
+    if retention.days is None:
+        return f"ALTER TABLE {table} REMOVE TTL" if " TTL " in engine else None
+    rule = f"TTL toDateTime({retention.time}) + toIntervalDay({retention.days})"
+    return None if f"{rule} SETTINGS" in engine or engine.endswith(rule) else f"ALTER TABLE {table} MODIFY {rule}"
+
+
+def _explaining(client: Client) -> list[str]:
+    """Return what lets the columns of `v_x` say what those of `x` say: a view of `*` has no comments of its own."""
+    return [
+        f"ALTER TABLE {view} " + ", ".join(f"COMMENT COLUMN `{name}` {_quoted(text)}" for name, text in columns)
+        for view, columns in _rows(client, _VIEW_COLUMNS)
+    ]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _rows(client: Client, query: str) -> Sequence[Any]:
     try:
-        client.command(statement)
+        return client.query(query).result_rows
     except Error as error:
-        translated = fault(error)
-        if isinstance(translated, UnavailableError):
-            raise translated from error
-        raise SetupError(name, f"{str(error).strip()} in: {statement[:200]}") from error
+        raise fault(error) from error
 
 
 def _receipt(migration: Migration) -> Applied:
@@ -158,8 +251,5 @@ def _receipt(migration: Migration) -> Applied:
 
 def migrate_warehouse(settings: Settings) -> list[Applied]:
     """Bring the warehouse of *settings* to this release's schema; errors as in `migrate`."""
-    client = connect(settings, Role.WRITER)
-    try:
-        return migrate(client, MIGRATIONS)
-    finally:
-        client.close()
+    with closing(connect(settings, Role.WRITER)) as client:
+        return migrate(client, target_of(settings))

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     clickhouse_host: str = "127.0.0.1"
     clickhouse_port: int = 18123
     clickhouse_database: str = "lake"
+    clickhouse_cluster: str = Field(default="", description="Cluster whose servers get the schema; empty: one server.")
     clickhouse_user: str = Field(default="gridwatch", description="Writes tables and runs migrations.")
     clickhouse_password: SecretStr = SecretStr("gridwatch")
     analyst_user: str = Field(default="analyst", description="Reads views only, with limits.")

@@ -3,21 +3,20 @@
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 
-from infra.clickhouse import Role, connect
 from infra.clock import monotonic_s, utc_now
 from infra.local import broker
 from infra.local.jars import fetch_jars
 from infra.local.ports import is_taken
 from infra.local.summary import Summary, summarise, time_reached, work_lag
 from infra.local.supervisor import Child, Part, Say, Supervisor, module
-from infra.migrate import MIGRATIONS, migrate
+from infra.migrate import migrate_warehouse
 from infra.provision import apply_topics
 from infra.reference import publish
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
 
 PRODUCERS = ("cameras", "simulator", "intake")
-CONSUMERS = ("worker", "sink", "page", "warehouse", "broker")
+CONSUMERS = ("worker", "sink", "rollups", "page", "warehouse", "broker")
 _DRAIN_S = 10.0
 
 
@@ -122,6 +121,7 @@ class Stack:
         return (
             Part(name="worker", command=module("pipelines"), is_ready=says("lanes_open")),
             Part(name="sink", command=module("consumers.warehouse"), is_ready=says("sink_assigned")),
+            Part(name="rollups", command=module("consumers.warehouse.rollups"), is_ready=says("rollups_fresh")),
             Part(name="intake", command=module("producers.reports"), is_ready=intake, shows=s.intake_url),
             Part(
                 name="page",
@@ -157,11 +157,7 @@ class Stack:
 
     def _migrate(self) -> None:
         began = monotonic_s()
-        client = connect(self._settings, Role.WRITER)
-        try:
-            applied = migrate(client, MIGRATIONS)
-        finally:
-            client.close()
+        applied = migrate_warehouse(self._settings)
         self._say("ok", "tables", f"{monotonic_s() - began:.1f} s  {len(applied)} migrations applied")
 
     def _progress(self, done: int, of: int, name: str) -> None:
