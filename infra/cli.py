@@ -371,7 +371,7 @@ def bench(name: str, *arguments: Annotated[str, Parameter(allow_leading_hyphen=T
     """Run one benchmark of this checkout; exit 1 when a result is not the oracle's.
 
     Args:
-        name: grids, cases, timers, recovery, alerts or intake.
+        name: grids, cases, timers, recovery, alerts, intake or queries.
         arguments: --json, --write, --size N, --rounds N.
     """
     checkout = Path(__file__).resolve().parent.parent
