@@ -31,6 +31,7 @@ from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
 from infra.clock import utc_now
 from infra.deadletters import Origin
+from infra.export import Format, export
 from infra.kafka import consumer, headers
 from infra.local import broker
 from infra.local.jars import fetch_jars, lock_jars
@@ -311,13 +312,18 @@ def _instant(option: str, text: str | None) -> datetime | None:
 
 
 @app.command
-def sql(query: str, *, json: Json = False) -> None:
+def sql(query: str, *, json: Json = False, format: Format | None = None, out: Path | None = None) -> None:
     """Ask the warehouse as an analyst: SELECT, within limits.
 
     Args:
-        query: one SELECT; the views are v_cases, v_case_events, v_grid_counts, v_kpi and others.
+        query: one SELECT; the views are v_cases, v_case_events, v_grid_counts, v_kpi and others (docs/analysts.md).
         json: print a list of objects.
+        format: write a file instead; texts in it never become a spreadsheet's formulas.
+        out: the file; its ending tells the format if --format does not.
     """
+    if format is not None or out is not None:
+        _export(query, format, out)
+        return
     with closing(connect(Settings(), ClickHouseRole.READER)) as client:
         try:
             answer = client.query(query)
@@ -325,6 +331,18 @@ def sql(query: str, *, json: Json = False) -> None:
             raise fault(error) from error
     rows = [dict(zip(answer.column_names, row, strict=True)) for row in answer.result_rows]
     show(rows, as_json=json)
+
+
+def _export(query: str, asked: Format | None, path: Path | None) -> None:
+    if path is None:
+        raise SetupError("--format", "needs --out FILE")
+    try:
+        kind = asked or Format(path.suffix.removeprefix("."))
+    except ValueError:
+        raise SetupError("--out", f"{path.name} tells no format: add --format csv, parquet or xlsx") from None
+    with closing(connect(Settings(), ClickHouseRole.READER)) as client:
+        rows = export(client, query, kind, path)
+    _err.print(f"{rows} rows in {path}")
 
 
 @app.command
