@@ -1,10 +1,14 @@
 """The 25 questions of docs/analysts.md: each query's answer is the one that pandas computes from the journal."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from clickhouse_connect.driver import Client
@@ -248,3 +252,29 @@ def test_the_answer_is_the_one_computed_from_the_journal(reader: Client, number:
 
 def _cell(value: Any) -> Any:
     return pytest.approx(float(value), rel=1e-9) if isinstance(value, float) else value
+
+
+def test_the_notebook_runs_from_start_to_end_and_draws(
+    reader: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells in order, against this warehouse: the journal's days in its table, something in each plot."""
+    assert reader.ping()
+    monkeypatch.setenv("GRIDWATCH_CLICKHOUSE_PORT", str(settings.clickhouse_port))
+    matplotlib.use("Agg")
+    notebook = json.loads((ROOT / "docs" / "analysts.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "analysts.ipynb", "exec"), names)  # noqa: S102 - our own file
+            assert cell["outputs"] == [], "committed without outputs"
+
+    assert list(names["daily"].cases) == [n for _, n in ANSWERS[2]()]
+    assert len(names["hours"]) == (EVENTS.kind == "archived").sum()
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    assert len(figures) == 4
+    for figure in figures:
+        figure.canvas.draw()
+        assert len(np.unique(np.asarray(figure.canvas.buffer_rgba()).reshape(-1, 4), axis=0)) > 10
+    plt.close("all")
+    names["client"].close()
