@@ -154,7 +154,8 @@ class Decoder:
                 raise QueryError(
                     UNKNOWN_COMPRESSION, f"Unknown content encoding {encoding[:20]}. (UNKNOWN_COMPRESSION_METHOD)"
                 )
-            self._codec = makers[encoding]()
+            self._make = makers[encoding]
+            self._codec = self._make()
 
     def add(self, part: bytes) -> Iterator[bytes]:
         """Yield the plain bytes of *part*, in pieces of bounded size."""
@@ -163,6 +164,14 @@ class Decoder:
             return
         try:
             for at in range(0, len(part), _SLICE_BYTES):
-                yield self._codec.decompress(part[at : at + _SLICE_BYTES])
+                yield from self._plain(part[at : at + _SLICE_BYTES])
         except (RuntimeError, ValueError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise QueryError(BAD_ARGUMENTS, f"The body cannot be decompressed: {error} (BAD_ARGUMENTS)") from error
+
+    def _plain(self, part: bytes) -> Iterator[bytes]:
+        """Yield the plain bytes of *part*; frames may follow one another (clickhouse-connect sends one a block)."""
+        while part:
+            yield self._codec.decompress(part)
+            part = b""
+            if self._codec.eof:  # the rest belongs to the next frame: left with this one, its rows would be lost
+                part, self._codec = self._codec.unused_data or b"", self._make()

@@ -102,6 +102,18 @@ def test_a_body_is_decompressed_in_any_pieces(kind: str) -> None:
     assert b"".join(pieces) == plain
 
 
+@pytest.mark.parametrize("kind", ["lz4", "zstd", "gzip"])
+@pytest.mark.parametrize("size", [3, 40, 1 << 20])
+def test_frames_that_follow_one_another_are_all_read(kind: str, size: int) -> None:
+    """clickhouse-connect compresses each block by itself; the network joins and cuts them anywhere."""
+    blocks = [bytes([n]) * (100 + n) for n in range(20)]
+    packed, decoder = b"".join(map(PACK[kind], blocks)), Decoder(kind)
+
+    pieces = [piece for at in range(0, len(packed), size) for piece in decoder.add(packed[at : at + size])]
+
+    assert b"".join(pieces) == b"".join(blocks)
+
+
 def test_a_swelling_body_comes_in_bounded_pieces() -> None:
     """100 MB of zeros in one small chunk arrive in parts, so a limit can act before all are in memory."""
     pieces = list(map(len, Decoder("gzip").add(gzip.compress(bytes(100_000_000)))))
