@@ -22,7 +22,6 @@ from infra.logs import logger
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP, SetupError, UnavailableError
 
-EVERY_S: Final = 5.0
 _TIMEOUT_S: Final = 600.0  # the first refresh of a large lake
 # One thread: the other core stays with those who ask.
 _BESIDE: Final = {"max_threads": 1, "max_partitions_per_insert_block": 0}
@@ -102,7 +101,7 @@ def _drop(client: Client, rollup: RollUp) -> None:
 
 
 def run(settings: Settings, wait: Callable[[float], bool]) -> None:
-    """Refresh every five seconds until *wait*, which sleeps that long, says to stop.
+    """Refresh again and again until *wait*, which sleeps between, says to stop.
 
     Raises:
         SetupError: tables or views are not those of this release.
@@ -110,15 +109,21 @@ def run(settings: Settings, wait: Callable[[float], bool]) -> None:
     while True:
         try:
             with closing(connect(settings, Role.WRITER, timeout_s=_TIMEOUT_S)) as client:
-                refresh(client)
+                took_s = _timed(client)
                 logger().info("rollups_fresh")
-                while not wait(EVERY_S):
-                    refresh(client)
+                while not wait(domain.pause_s(took_s)):
+                    took_s = _timed(client)
                 return
         except UnavailableError as error:
             logger().warning("rollups_wait", reason=str(error))
-        if wait(EVERY_S):
+        if wait(domain.pause_s(0)):
             return
+
+
+def _timed(client: Client) -> float:
+    began_s = clock.monotonic_s()
+    refresh(client)
+    return clock.monotonic_s() - began_s
 
 
 def main() -> None:

@@ -51,8 +51,15 @@ def bench(on: Stage, *, rows: int, rounds: int) -> Report:
         asked = list(panels(until + timedelta(minutes=1)))
         with _inserting(on, settings) as inserted:
             measured = [_round(settings, asked) for _ in range(rounds)]
+            age_s = _oldest_s(settings)
             count = inserted()
-        return _report(settings, asked, measured, {"filled_s": filled_s, "rolled_up_s": rolled_s, "inserted": count})
+        details = {"filled_s": filled_s, "rolled_up_s": rolled_s, "inserted": count, "oldest_roll_up_s": age_s}
+        return _report(settings, asked, measured, details)
+
+
+def _oldest_s(settings: Settings) -> float:
+    with closing(connect(settings, Role.READER)) as reader:
+        return float(reader.query("SELECT max(age_s) FROM v_rollups").result_rows[0][0])
 
 
 def _filled(settings: Settings, rows: int, until: str) -> tuple[float, float]:
@@ -163,6 +170,7 @@ def _report(settings: Settings, asked: list[Panel], measured: list[Asked], detai
         alone_ms = median(_ms(writer, panel.sql) for panel in rolled_up)
         scan_ms = median(_ms(writer, panel.raw) for panel in rolled_up)
         floor_ms = median(_ms(writer, "SELECT 1") for _ in range(50))
+        took = writer.query("SELECT name, took_ms FROM v_rollups").result_rows
         rows = writer.query("SELECT sum(total_rows) FROM system.tables WHERE database = currentDatabase()").result_rows
     everything = [one for taken in measured for one in taken]
     p95_ms = median(_p95(taken) for taken in measured)
@@ -190,6 +198,7 @@ def _report(settings: Settings, asked: list[Panel], measured: list[Asked], detai
             "greatest_ms": rounded(max(ms for _, ms in everything)),
             "alone_ms": rounded(alone_ms),
             "p95_ms_by_panel": by_panel,
+            "refresh_ms": dict(took),
             "differ": ", ".join(differ) or "none",
             **{name: rounded(value) for name, value in details.items()},
         },

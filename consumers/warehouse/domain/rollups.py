@@ -11,6 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+_SHORTEST_S: Final = 5.0
+_LONGEST_S: Final = 20.0
+
 
 class RollUp(Struct, frozen=True, kw_only=True):
     """One roll-up: its bucket column, and for each source table the bucket of a row."""
@@ -94,7 +97,14 @@ def seen_after(parts: Iterable[Part]) -> dict[str, int]:
 
 def is_from_scratch(parts: Sequence[Part], seen: Seen) -> bool:
     """Tell whether everything is to be written: rows seen before may be gone, or nothing was seen."""
-    return not set(seen) <= {part.place for part in parts} or not seen
+    if not seen:
+        return bool(parts)
+    return not set(seen) <= {part.place for part in parts}
+
+
+def pause_s(took_s: float) -> float:
+    """Return how long to wait after a refresh of *took_s* seconds: a fifth of the time is work, 30 s old is too old."""
+    return min(max(_SHORTEST_S, 4 * took_s), _LONGEST_S)
 
 
 def known_parts(parts: Iterable[Part], seen: Seen) -> dict[str, list[str]]:

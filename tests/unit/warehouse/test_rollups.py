@@ -1,11 +1,14 @@
 """Which buckets a refresh writes again: those of all that is not known to have been seen."""
 
+import pytest
+
 from consumers.warehouse.domain.rollups import (
     ROLL_UPS,
     Part,
     changed_tables,
     is_from_scratch,
     known_parts,
+    pause_s,
     replaced,
     seen_after,
     touched,
@@ -45,6 +48,18 @@ def test_all_is_written_anew_when_something_seen_is_gone() -> None:
     assert is_from_scratch([_part("a", 9, uuid="v"), _part("b", 10, uuid="v", partition="202604")], seen)
     assert is_from_scratch([_part("b", 10, partition="202604")], seen)
     assert not is_from_scratch([_part("a", 12), _part("b", 10, partition="202604")], seen)
+
+
+def test_an_empty_warehouse_is_no_work() -> None:
+    """Until the first row there is nothing to write anew, however often it is looked at."""
+    assert not is_from_scratch([], {})
+    assert changed_tables([], {}) == set()
+
+
+@pytest.mark.parametrize(("took_s", "pause"), [(0, 5), (1, 5), (3, 12), (60, 20)])
+def test_a_long_refresh_is_followed_by_a_long_pause(took_s: float, pause: float) -> None:
+    """Those who ask keep most of the machine, and what they read stays younger than half a minute."""
+    assert pause_s(took_s) == pause
 
 
 def test_touched_are_the_buckets_outside_of_known_parts() -> None:
