@@ -37,11 +37,25 @@ ENGINE = ReplacingMergeTree(applied_at) ORDER BY number
 COMMENT '已执行的迁移 migrations that have run'
 """
 _VIEW_COLUMNS: Final = """
-SELECT v.table, groupArray((v.name, t.comment))
-FROM system.columns AS v
-INNER JOIN system.columns AS t ON t.database = v.database AND t.name = v.name AND concat('v_', t.table) = v.table
-WHERE v.database = currentDatabase() AND v.comment = '' AND t.comment != ''
-GROUP BY v.table ORDER BY v.table
+SELECT view, groupArray((name, text))
+FROM
+(
+    SELECT view, name, argMin(comment, distance) AS text
+    FROM
+    (
+        SELECT
+            v.table AS view,
+            v.name AS name,
+            t.comment AS comment,
+            multiIf(concat('v_', t.table) = view, 0, startsWith(view, concat(t.table, '_')), 1, 2) AS distance
+        FROM system.columns AS v
+        INNER JOIN system.columns AS t ON t.database = v.database AND t.name = v.name
+        WHERE v.database = currentDatabase() AND startsWith(v.table, 'v_') AND v.comment = '' AND t.comment != ''
+    )
+    GROUP BY view, name
+    HAVING min(distance) < 2 OR uniqExact(comment) = 1
+)
+GROUP BY view ORDER BY view
 """
 _ENGINES: Final = "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"
 _PIECE: Final = re.compile(
@@ -227,7 +241,11 @@ def retention_change(table: str, retention: Retention, engine: str) -> str | Non
 
 
 def _explaining(client: Client) -> list[str]:
-    """Return what lets the columns of `v_x` say what those of `x` say: a view of `*` has no comments of its own."""
+    """Return what lets the columns of views say what they are: a view that selects `*` has no comments of its own.
+
+    A column of `v_x` says what that of `x` says, else what that of the view it is a part of (`v_kpi` of `v_kpi_grid`),
+    else what all columns of its name say, if they agree.
+    """
     return [
         f"ALTER TABLE {view} " + ", ".join(f"COMMENT COLUMN `{name}` {_quoted(text)}" for name, text in columns)
         for view, columns in _rows(client, _VIEW_COLUMNS)
