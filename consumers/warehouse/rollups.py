@@ -23,8 +23,12 @@ from infra.settings import Settings
 from schemas.errors import EXIT_SETUP, SetupError, UnavailableError
 
 _TIMEOUT_S: Final = 600.0  # the first refresh of a large lake
-# One thread: the other core stays with those who ask.
-_BESIDE: Final = {"max_threads": 1, "max_partitions_per_insert_block": 0}
+_BESIDE: Final = {
+    "max_threads": 1,  # the other core stays with those who ask
+    "max_partitions_per_insert_block": 0,
+    # A row and its repeat are in one month, so FINAL need not look into the others: 0.02 s against 0.22 for one hour.
+    "do_not_merge_across_partitions_select_final": 1,
+}
 _PARTS: Final = """
 SELECT table, toString(t.uuid), partition_id, p.name, greatest(max_block_number, data_version)
 FROM system.parts AS p

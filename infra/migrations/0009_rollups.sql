@@ -181,7 +181,9 @@ FROM
     UNION ALL
     SELECT toStartOfMinute(at) AS minute, topic, dateDiff('millisecond', at, appended_at) AS delay FROM alerts FINAL
     UNION ALL
-    SELECT toStartOfMinute(appended_at) AS minute, topic, dateDiff('millisecond', appended_at, appended_at) AS delay FROM dead_letters FINAL
+    -- A letter sent again has another time of appending, which may be in another month.
+    SELECT toStartOfMinute(appended_at) AS minute, topic, 0 AS delay
+    FROM (SELECT topic, appended_at FROM dead_letters ORDER BY appended_at LIMIT 1 BY ce_id)
 )
 GROUP BY minute, topic
 COMMENT '每分钟记录数 records of each topic by the minute they speak of, and how late the broker had them';
