@@ -217,41 +217,62 @@ CREATE OR REPLACE VIEW v_kpi_facts AS
 WITH facts AS
 (
     SELECT
-        case_id, grid_id, item_code,
-        arrayJoin(arrayFilter(f -> f.1 != '', [
-            ('report', opened_at, reporter),
-            (if(status != 'void' AND closure NOT IN ('duplicate', 'not_responsible', 'cancelled') OR status = 'open', 'validReport', ''), opened_at, reporter),
-            (if(accepted_at IS NOT NULL, 'accept', ''), accepted_at, accepter),
-            (if(accepted_at IS NOT NULL AND status != 'void', 'register', ''), accepted_at, accepter),
-            (if(accepted_at IS NOT NULL AND status != 'void' AND NOT is_late_accepted, 'inTimeRegister', ''), accepted_at, accepter),
-            (if(dispatched_at IS NOT NULL, 'dispatch', ''), dispatched_at, dispatcher),
-            (if(handled_at IS NOT NULL, 'dispose', ''), handled_at, first_handler),
-            (if(checked_at IS NOT NULL, 'check', ''), checked_at, checker),
-            (if(status = 'archived', 'archive', ''), closed_at, closer),
-            (if(status = 'void', 'cancel', ''), closed_at, closer),
-            (if(closure = 'fixed', 'settled', ''), opened_at, handler),
-            (if(closure = 'fixed' AND level IN ('village', 'street'), 'settledLocally', ''), opened_at, handler),
-            (if(closure = 'fixed' AND level IN ('district', 'department'), 'settledByDistrict', ''), opened_at, handler)
-        ])) AS f
+        case_id,
+        grid_id,
+        item_code,
+        arrayJoin([
+            'report',
+            if(status = 'open' OR closure NOT IN ('void', 'duplicate', 'not_responsible', 'cancelled'), 'validReport', ''),
+            if(accepted_at IS NOT NULL, 'accept', ''),
+            if(accepted_at IS NOT NULL AND status != 'void', 'register', ''),
+            if(accepted_at IS NOT NULL AND status != 'void' AND NOT is_late_accepted, 'inTimeRegister', ''),
+            if(dispatched_at IS NOT NULL, 'dispatch', ''),
+            if(handled_at IS NOT NULL, 'dispose', ''),
+            if(checked_at IS NOT NULL, 'check', ''),
+            if(status = 'archived', 'archive', ''),
+            if(status = 'void', 'cancel', ''),
+            if(closure = 'fixed', 'settled', ''),
+            if(closure = 'fixed' AND level IN ('village', 'street'), 'settledLocally', ''),
+            if(closure = 'fixed' AND level IN ('district', 'department'), 'settledByDistrict', '')
+        ]) AS counter,
+        multiIf(
+            counter IN ('accept', 'register', 'inTimeRegister'), accepted_at,
+            counter = 'dispatch', dispatched_at,
+            counter = 'dispose', handled_at,
+            counter = 'check', checked_at,
+            counter IN ('archive', 'cancel'), closed_at,
+            opened_at) AS at,
+        multiIf(
+            counter IN ('report', 'validReport'), reporter,
+            counter IN ('accept', 'register', 'inTimeRegister'), accepter,
+            counter = 'dispatch', dispatcher,
+            counter = 'dispose', first_handler,
+            counter = 'check', checker,
+            counter IN ('archive', 'cancel'), closer,
+            handler) AS worker
     FROM v_case_chain
     UNION ALL
     SELECT
-        case_id, grid_id, item_code,
-        arrayJoin(arrayFilter(f -> f.1 != '', [
-            (if(is_needed, 'need' || stage, ''), due_at, worker),
-            (if(is_needed AND outcome = 'done' AND NOT breached, 'inTime' || stage, ''), due_at, worker),
-            (if(is_needed AND outcome = 'done' AND breached, 'overtime' || stage, ''), due_at, worker),
-            (if(is_needed AND outcome != 'done' AND breached, 'overtimeTo' || stage, ''), due_at, worker),
-            (if(is_needed AND is_accurate, 'accurateDispatch', ''), due_at, worker),
-            (if(is_closing, 'needArchive', ''), due_at, worker),
-            (if(is_closing AND is_closed AND NOT round_breached, 'inTimeArchive', ''), due_at, worker),
-            (if(is_closing AND is_closed AND round_breached, 'overtimeArchive', ''), due_at, worker),
-            (if(is_closing AND NOT is_closed AND round_breached, 'overtimeToArchive', ''), due_at, worker),
-            (if(is_closing AND round_pauses > 0, 'postponed', ''), due_at, worker),
-            (if(is_closing AND round_pauses > 0 AND is_closed, 'postponedArchive', ''), due_at, worker),
-            (if(is_closing AND is_urgent, 'needUrgentArchive', ''), due_at, worker),
-            (if(is_closing AND is_urgent AND is_closed, 'urgentArchive', ''), due_at, worker)
-        ])) AS f
+        case_id,
+        grid_id,
+        item_code,
+        arrayJoin([
+            if(is_needed, 'need' || stage, ''),
+            if(is_needed AND outcome = 'done' AND NOT breached, 'inTime' || stage, ''),
+            if(is_needed AND outcome = 'done' AND breached, 'overtime' || stage, ''),
+            if(is_needed AND outcome != 'done' AND breached, 'overtimeTo' || stage, ''),
+            if(is_needed AND is_accurate, 'accurateDispatch', ''),
+            if(is_closing, 'needArchive', ''),
+            if(is_closing AND is_closed AND NOT round_breached, 'inTimeArchive', ''),
+            if(is_closing AND is_closed AND round_breached, 'overtimeArchive', ''),
+            if(is_closing AND NOT is_closed AND round_breached, 'overtimeToArchive', ''),
+            if(is_closing AND round_pauses > 0, 'postponed', ''),
+            if(is_closing AND round_pauses > 0 AND is_closed, 'postponedArchive', ''),
+            if(is_closing AND is_urgent, 'needUrgentArchive', ''),
+            if(is_closing AND is_urgent AND is_closed, 'urgentArchive', '')
+        ]) AS counter,
+        due_at AS at,
+        worker
     FROM
     (
         SELECT
@@ -260,7 +281,7 @@ WITH facts AS
             due_at IS NOT NULL AND (outcome != 'withdrawn' OR breached) AS is_needed,
             due_at IS NOT NULL AND is_last AND ifNull(ended_by, '') != 'voided' AS is_closing,
             ifNull(ended_by, '') IN ('verified', 'archived') AS is_closed,
-            case_id IN (SELECT case_id FROM cases FINAL WHERE urgency = 'urgent') AS is_urgent,
+            is_last AND case_id IN (SELECT case_id FROM cases FINAL WHERE urgency = 'urgent') AS is_urgent,
             transform(
                 clock,
                 ['accept', 'dispatch', 'acknowledge', 'arrive', 'dispose', 'verify'],
@@ -270,15 +291,19 @@ WITH facts AS
     )
     UNION ALL
     SELECT
-        case_id, grid_id, item_code,
-        arrayJoin(arrayFilter(f -> f.1 != '', [
-            (transform(
+        case_id,
+        grid_id,
+        item_code,
+        arrayJoin([
+            transform(
                 kind,
                 ['reworked', 'returned', 'extended', 'supervised', 'breached', 'escalated', 'reopened', 'feedback'],
                 ['rework', 'back', 'extend', 'supervise', 'breach', 'escalate', 'reopen', 'returnVisit'],
-                ''), toNullable(at), if(kind IN ('returned', 'reopened'), by, assignee)),
-            (if(kind = 'feedback' AND satisfaction = 'satisfied', 'satisfied', ''), toNullable(at), assignee)
-        ])) AS f
+                ''),
+            if(kind = 'feedback' AND satisfaction = 'satisfied', 'satisfied', '')
+        ]) AS counter,
+        at,
+        if(kind IN ('returned', 'reopened'), by, assignee) AS worker
     FROM case_events FINAL
 )
 SELECT
@@ -286,9 +311,9 @@ SELECT
     facts.grid_id AS grid_id,
     facts.item_code AS item_code,
     tasks.departments AS departments,
-    f.3::Nullable(String) AS worker,
-    assumeNotNull(f.2) AS at,
-    f.1::String AS counter
+    facts.worker AS worker,
+    assumeNotNull(facts.at) AS at,
+    facts.counter AS counter
 FROM facts
 LEFT JOIN
 (
@@ -297,6 +322,7 @@ LEFT JOIN
     WHERE kind = 'assigned'
     GROUP BY case_id
 ) AS tasks ON tasks.case_id = facts.case_id
+WHERE facts.counter != ''
 COMMENT '计数明细 one row for each time a case counts: as what, when, in whose name';
 
 ALTER TABLE v_kpi_facts
