@@ -481,7 +481,7 @@ _DIMENSIONS: Final[dict[str, Callable[[pd.DataFrame], pd.Series]]] = {
 }
 _PERIODS: Final[dict[str, Callable[[pd.Series], pd.Series]]] = {
     "day": lambda day: day,
-    "week": lambda day: day - pd.to_timedelta(day.dt.weekday, unit="D"),
+    "week": lambda day: day - pd.to_timedelta(day.dt.day_of_week, unit="D"),
     "month": lambda day: day.dt.to_period("M").dt.start_time,
     "all": lambda day: day.mask(day.notna(), pd.Timestamp("1970-01-01")),
 }
