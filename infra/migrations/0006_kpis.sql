@@ -550,26 +550,34 @@ ALTER TABLE v_kpi
     COMMENT COLUMN extend_of_dispose_ratio '延期率(按应处置) extend / needDispose',
     COMMENT COLUMN satisfied_ratio '满意率 satisfied / returnVisit';
 
+-- The same by what people ask for; their columns are those of v_kpi.
 CREATE OR REPLACE VIEW v_kpi_grid AS SELECT key AS grid_id, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'grid'
 COMMENT '各网格指标 figures of each grid';
+ALTER TABLE v_kpi_grid COMMENT COLUMN grid_id '网格编码15位 grid, 15 digits';
 
 CREATE OR REPLACE VIEW v_kpi_village AS SELECT key AS village_id, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'village'
 COMMENT '各村指标 figures of each village, 12 digits';
+ALTER TABLE v_kpi_village COMMENT COLUMN village_id '村编码12位 village, 12 digits';
 
 CREATE OR REPLACE VIEW v_kpi_street AS SELECT key AS street_id, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'street'
 COMMENT '各街道指标 figures of each street, 9 digits';
+ALTER TABLE v_kpi_street COMMENT COLUMN street_id '街道编码9位 street, 9 digits';
 
 CREATE OR REPLACE VIEW v_kpi_district AS SELECT key AS district_id, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'district'
 COMMENT '全区指标 figures of the district, 6 digits';
+ALTER TABLE v_kpi_district COMMENT COLUMN district_id '区编码6位 district, 6 digits';
 
 CREATE OR REPLACE VIEW v_kpi_department AS SELECT key AS department_id, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'department'
 COMMENT '各部门指标 figures of each department that had tasks, by roster id';
+ALTER TABLE v_kpi_department COMMENT COLUMN department_id '部门编号 roster id of the department';
 
 CREATE OR REPLACE VIEW v_kpi_worker AS SELECT key AS worker, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'worker'
 COMMENT '各人员指标 figures of each person, by roster id';
+ALTER TABLE v_kpi_worker COMMENT COLUMN worker '人员编号 roster id of the person';
 
 CREATE OR REPLACE VIEW v_kpi_item AS SELECT key AS item_code, * EXCEPT (dimension, key) FROM v_kpi WHERE dimension = 'item'
 COMMENT '各事项指标 figures of each item';
+ALTER TABLE v_kpi_item COMMENT COLUMN item_code '事项编码 catalogue code of the item';
 
 -- 响应时长: where time is lost, of the cases opened in the period. Who settles without saying that they arrived is
 -- counted from acknowledge to settled alone.
