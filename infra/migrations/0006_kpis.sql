@@ -234,7 +234,7 @@ WITH facts AS
             if(closure = 'fixed', 'settled', ''),
             if(closure = 'fixed' AND level IN ('village', 'street'), 'settledLocally', ''),
             if(closure = 'fixed' AND level IN ('district', 'department'), 'settledByDistrict', '')
-        ]) AS counter,
+        ]::Array(LowCardinality(String))) AS counter,
         multiIf(
             counter IN ('accept', 'register', 'inTimeRegister'), accepted_at,
             counter = 'dispatch', dispatched_at,
@@ -270,7 +270,7 @@ WITH facts AS
             if(is_closing AND round_pauses > 0 AND is_closed, 'postponedArchive', ''),
             if(is_closing AND is_urgent, 'needUrgentArchive', ''),
             if(is_closing AND is_urgent AND is_closed, 'urgentArchive', '')
-        ]) AS counter,
+        ]::Array(LowCardinality(String))) AS counter,
         due_at AS at,
         worker
     FROM
@@ -301,7 +301,7 @@ WITH facts AS
                 ['rework', 'back', 'extend', 'supervise', 'breach', 'escalate', 'reopen', 'returnVisit'],
                 ''),
             if(kind = 'feedback' AND satisfaction = 'satisfied', 'satisfied', '')
-        ]) AS counter,
+        ]::Array(LowCardinality(String))) AS counter,
         at,
         if(kind IN ('returned', 'reopened'), by, assignee) AS worker
     FROM case_events FINAL
