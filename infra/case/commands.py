@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from infra.case.ledger import book, explanation
+from infra.case.ledger import reporter as who_reported
 from infra.case.words import text
 from infra.settings import Settings
 from infra.show import Json, out, show
@@ -43,6 +44,17 @@ def explain(case: str, *, lang: Literal["zh", "en"] = "zh", json: Json = False) 
         show(msgspec.to_builtins(found), as_json=True)
     else:
         out.print(text(found, lang), end="", soft_wrap=True, markup=False)
+
+
+@app.command
+def reporter(case: str, *, json: Json = False) -> None:
+    """Show who reported a case and, when it is private, what they said; for who may read `reporters.v1`.
+
+    Args:
+        case: its number.
+        json: print one object.
+    """
+    show(msgspec.to_builtins(who_reported(Settings(), case)), as_json=json)
 
 
 @app.command

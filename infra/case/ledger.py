@@ -16,7 +16,8 @@ from schemas.cases import Case, LedgerEvent
 from schemas.errors import RecordError
 from schemas.fields import CaseId
 from schemas.policy import Policy
-from schemas.topics import CASE_EVENTS, CASES
+from schemas.reports import Reporter
+from schemas.topics import CASE_EVENTS, CASES, REPORTERS
 
 
 def explanation(settings: Settings, case_id: str) -> Explanation:
@@ -29,10 +30,8 @@ def explanation(settings: Settings, case_id: str) -> Explanation:
         UnavailableError: the broker does not answer.
     """
     partition = _partition_of(settings, case_id)
+    policy_id = _case_of(settings, case_id).policy
     events = list(_ledger_of(settings, case_id, partition))
-    policy_id = _policy_of(settings, case_id, partition)
-    if not events or policy_id is None:
-        raise RecordError("unknown_case", f"no case {case_id}")
     return explain(events, in_force(settings).policies[policy_id], policy_id)
 
 
@@ -48,6 +47,23 @@ def book(settings: Settings, case_id: str | None) -> Book:
     found = bind(_ledger_of(settings, case_id, _partition_of(settings, case_id)))
     if not found.entries:
         raise RecordError("unknown_case", f"no case {case_id}")
+    return found
+
+
+def reporter(settings: Settings, case_id: str) -> Reporter:
+    """Return who reported a case and, when it is private, what they said.
+
+    Raises:
+        RecordError: there is no such case, or nobody is known to have reported it.
+        UnavailableError: the broker does not answer, or does not let this user read `reporters`.
+    """
+    case = _case_of(settings, case_id)
+    found: Reporter | None = None
+    for message in read_to_end(settings, REPORTERS):
+        if message.key() == case.origin_id.encode() and message.value() is not None:
+            found = codec.decode(REPORTERS, message.value())
+    if found is None:
+        raise RecordError("unknown_reporter", f"nobody is known to have reported case {case_id}")
     return found
 
 
@@ -88,10 +104,11 @@ def _ledger_of(settings: Settings, case_id: str, partition: int) -> Iterator[Led
     return (event for event in _decoded(messages) if event.case_id == case_id)
 
 
-def _policy_of(settings: Settings, case_id: str, partition: int) -> str | None:
-    found: str | None = None
-    for message in read_to_end(settings, CASES, partition=partition):
+def _case_of(settings: Settings, case_id: str) -> Case:
+    found: Case | None = None
+    for message in read_to_end(settings, CASES, partition=_partition_of(settings, case_id)):
         if message.key() == case_id.encode() and message.value() is not None:
-            case: Case = codec.decode(CASES, message.value())
-            found = case.policy
+            found = codec.decode(CASES, message.value())
+    if found is None:
+        raise RecordError("unknown_case", f"no case {case_id}")
     return found
