@@ -47,11 +47,7 @@ def a_record(value: Any, at: Any, offset: int = 0) -> Any:
 
 
 def values(outputs: list[Output], topic: str) -> list[Any]:
-    return [
-        codec.decode({CASES.name: CASES, CASE_EVENTS.name: CASE_EVENTS}[topic], o.value)
-        for o in outputs
-        if o.topic == topic
-    ]
+    return [codec.decode(BY_NAME[topic], o.value) for o in outputs if o.topic == topic]
 
 
 @pytest.mark.parametrize(("visibility", "is_told"), [(Visibility.PUBLIC, True), (Visibility.PRIVATE, False)])
