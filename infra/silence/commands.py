@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -56,7 +56,7 @@ def add(
     settings, now = Settings(), utc_now()
     registry = load_registry(settings.district_dir)
     zone = ZoneInfo(load_calendar(settings.district_dir).zone)
-    first, last = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (since or now, until))
+    first, last = ((at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC) for at in (since or now, until))
     grids = [grid_id for grid_id in registry.grids if grid_id.startswith(area)]
     if area not in {*registry.places, *registry.grids}:
         raise SetupError("area", f"{area} is no grid, village, street or district")
