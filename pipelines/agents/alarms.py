@@ -140,7 +140,7 @@ class Alarms:
     def _mutes(self, signal: Signal) -> Iterator[Mute]:
         for held in self._silences[signal.grid_id].values():
             if signal.kind in held.silence.kinds:
-                yield Mute(held.silence.since, held.silence.until)
+                yield Mute(held.silence.since, held.silence.until, frozenset(held.silence.cameras))
         codes = self._rules[signal.kind].inhibited_by
         for inhibition in self._inhibitions[signal.grid_id]:
             if inhibition.item in codes:
