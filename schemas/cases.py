@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from schemas.fields import CameraId, CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
-from schemas.reports import Channel, Location, Urgency
+from schemas.reports import Channel, Location, Urgency, Visibility
 
 
 class Stage(StrEnum):
@@ -252,6 +252,9 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extensions: Annotated[int, Meta(description="granted, in this round")] = 0
     paused_ms: Annotated[int, Meta(description="of all pauses that have ended, by the wall")] = 0
     supervisions: Annotated[int, Meta(description="notices, in this round")] = 0
+    visibility: Annotated[Visibility, Meta(description="of a private one: no text, no place, no reasons")] = (
+        Visibility.PUBLIC
+    )
 
 
 class GridState(Struct, frozen=True, kw_only=True):
