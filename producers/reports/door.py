@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from infra.clock import monotonic_s, utc_now
 from infra.kafka import Outgoing
+from infra.logs import logger
 from producers.reports.domain.submission import Submission, accept
 from producers.reports.domain.wire import checked, time_ordered_id
 from producers.reports.spool import Entry
 from schemas import codec
+from schemas.errors import OverloadedError, RecordError, UnavailableError
 from schemas.fields import RecordId
 from schemas.reports import Report, Reporter
 from schemas.topics import REPORTERS, REPORTS, Topic
@@ -36,6 +38,10 @@ _REFUSALS = {
     503: "no room, or no broker; Retry-After says when to come back",
 }
 
+_LATER, _SOON = {"Retry-After": "30"}, {"Retry-After": "5"}
+
+log = logger()
+
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key")]
 
 
@@ -45,6 +51,26 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     reason: str
     detail: str
     field: str | None = None
+
+
+class Refusal(Struct, frozen=True):
+    """How an error reads over HTTP."""
+
+    status: int
+    problem: Problem
+    headers: dict[str, str] = {}
+
+
+def refusal(error: RecordError | UnavailableError) -> Refusal:
+    """Return the answer to a request that *error* ended; what is not the client's fault is logged."""
+    if isinstance(error, RecordError):
+        status = {"invalid_field": 400, "conflict": 409}.get(error.reason, 422)
+        return Refusal(status, Problem(error.reason, error.detail, error.field))
+    if isinstance(error, OverloadedError):
+        log.warning("intake_overloaded", what=error.what, detail=error.detail)
+        return Refusal(503, Problem("overloaded", "not stored; send again later with the same id"), _LATER)
+    log.warning("intake_unavailable", what=error.what, detail=error.detail)
+    return Refusal(503, Problem("unavailable", "perhaps not stored; send again with the same id"), _SOON)
 
 
 def refusals(kind: Any, *statuses: int) -> dict[int, ResponseSpec]:
@@ -83,6 +109,13 @@ def _outgoing(topic: Topic, key: str, ce_id: str, at: datetime, value: Any) -> O
     return Outgoing(topic.name, key.encode(), codec.encode(value), codec.headers(topic, ce_id, at, SOURCE))
 
 
+def wait_s(state: State, scope: Any) -> float:
+    """Count a request and return 0, or the seconds after which its address may send again; nothing is counted then."""
+    client = scope["client"][0] if scope["client"] else ""
+    found: float = 0.0 if client in state.gateways else state.rate.wait_s(client, monotonic_s())
+    return found
+
+
 async def within_rate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse an address that reports too often.
 
@@ -91,7 +124,6 @@ async def within_rate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
     Raises:
         TooManyRequestsException: with the seconds to wait.
     """
-    state, client = connection.app.state, connection.client.host if connection.client else ""
-    wait_s = 0.0 if client in state.gateways else state.rate.wait_s(client, monotonic_s())
-    if wait_s:
-        raise TooManyRequestsException("too many reports", headers={"Retry-After": str(math.ceil(wait_s))})
+    wait = wait_s(connection.app.state, connection.scope)
+    if wait:
+        raise TooManyRequestsException("too many reports", headers={"Retry-After": str(math.ceil(wait))})

@@ -34,7 +34,7 @@ from producers.reports.cases import Cases
 from producers.reports.domain.rate import Rate
 from producers.reports.domain.submission import CommandRequest, Submission, command
 from producers.reports.domain.wire import at_fault, checked, time_ordered_id
-from producers.reports.door import SOURCE, IdempotencyKey, Problem, refusals, within_rate
+from producers.reports.door import SOURCE, IdempotencyKey, Problem, refusal, refusals, within_rate
 from producers.reports.explain import explain_route
 from producers.reports.open311 import open311
 from producers.reports.outbox import Outbox
@@ -163,25 +163,13 @@ def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[
     return Response(Problem("invalid_field", message, at_fault(message, first.get("key"))), status_code=400)
 
 
-def _refused(_: Request[Any, Any, Any], error: RecordError) -> Response[Problem]:
-    status = {"invalid_field": 400, "conflict": HTTP_409_CONFLICT}.get(error.reason, 422)
-    return Response(Problem(error.reason, error.detail, error.field), status_code=status)
+def _refused(_: Request[Any, Any, Any], error: RecordError | UnavailableError) -> Response[Problem]:
+    found = refusal(error)
+    return Response(found.problem, status_code=found.status, headers=found.headers)
 
 
 def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Problem]:
     return Response(Problem("not_json", "nested too deep"), status_code=400)
-
-
-def _unavailable(_: Request[Any, Any, Any], error: UnavailableError) -> Response[Problem]:
-    log.warning("intake_unavailable", what=error.what, detail=error.detail)
-    problem = Problem("unavailable", "perhaps not stored; send again with the same id")
-    return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
-
-
-def _overloaded(_: Request[Any, Any, Any], error: OverloadedError) -> Response[Problem]:
-    log.warning("intake_overloaded", what=error.what, detail=error.detail)
-    problem = Problem("overloaded", "not stored; send again later with the same id")
-    return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "30"})
 
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -252,8 +240,8 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
             ValidationException: _invalid,
             RecordError: _refused,
             RecursionError: _too_deep,
-            OverloadedError: _overloaded,
-            UnavailableError: _unavailable,
+            OverloadedError: _refused,
+            UnavailableError: _refused,
             HTTPException: _http,
             Exception: _failed,
         },
