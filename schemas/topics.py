@@ -15,6 +15,7 @@ from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraTelemetry
 from schemas.cases import Case, Command, CommandResult, GridState, LedgerEvent, Tick
 from schemas.reports import Report, Reporter
+from schemas.visits import Visit
 
 DAY_MS = 24 * 3600 * 1000
 KEEP_FOR_EVER = -1
@@ -50,6 +51,10 @@ class Topic(Struct, frozen=True, kw_only=True, eq=False):
 REPORTS = Topic(
     name="reports.v1", kind=Report, key="grid_id", writer="intake", retention_ms=90 * DAY_MS, table="reports",
     zh="网格员与群众上报", en="reports of workers and residents",
+)  # fmt: skip
+VISITS = Topic(
+    name="visits.v1", kind=Visit, key="grid_id", writer="intake", retention_ms=90 * DAY_MS, table="visits",
+    zh="入户走访与政策宣传", en="home visits and publicity rounds",
 )  # fmt: skip
 CASE_COMMANDS = Topic(
     name="case.commands.v1", kind=Command, key="grid_id", writer="intake", retention_ms=90 * DAY_MS,
@@ -113,8 +118,8 @@ STATE_CHANGELOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    REPORTS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS, CASE_EVENTS, CASE_RESULTS, CASES, GRID_STATE,
-    ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY, REPORTERS, REFERENCE, DEAD_LETTERS, STATE_CHANGELOG,
+    REPORTS, VISITS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS, CASE_EVENTS, CASE_RESULTS, CASES,
+    GRID_STATE, ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY, REPORTERS, REFERENCE, DEAD_LETTERS, STATE_CHANGELOG,
 )  # fmt: skip
 ENGINE_INPUTS = (REPORTS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS)  # read by the case engine
 BY_NAME = {topic.name: topic for topic in TOPICS}

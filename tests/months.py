@@ -4,7 +4,8 @@ from datetime import timedelta
 from random import Random
 
 from pipelines.domain import cases
-from pipelines.domain.cases import Cause, Opening, Outcome
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
 from schemas.cases import Move
 from schemas.reports import Channel
 from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WORKER, asked, seconds
@@ -29,7 +30,7 @@ def _a_story(rng: Random, number: int) -> Outcome:
         summary="演示",
         occurred_at=at,
     )
-    outcome = cases.open_case(opening, Cause(id=opening.origin_id, at=at), POLICY, POLICY_ID, REGISTRY)
+    outcome = open_case(opening, Cause(id=opening.origin_id, at=at), POLICY, POLICY_ID, REGISTRY)
     case, events = outcome.case, list(outcome.events)
     moves = [(Move.ACKNOWLEDGE, WORKER), (Move.HANDLE, WORKER), (Move.VERIFY, CHECKER)][: rng.randint(0, 3)]
     for move, by in moves:

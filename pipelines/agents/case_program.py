@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from pipelines.domain import cases, silence
 from pipelines.domain.alerts import camera_alert, sla_alerts
-from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.grids import Counted, Gone, Tally
+from pipelines.domain.opening import Opening, open_case
+from pipelines.domain.refusals import Refusal, allowed_moves
 from pipelines.domain.silence import Watched
 from pipelines.domain.similar import Similar
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
@@ -288,7 +290,7 @@ class CaseProgram:
 
     def _open(self, opening: Opening, cause: Cause, *, digest: str | None) -> list[Output]:
         policy = self._policies[self._policy_id]
-        outcome = cases.open_case(opening, cause, policy, self._policy_id, self._registry)
+        outcome = open_case(opening, cause, policy, self._policy_id, self._registry)
         known = self._case(outcome.case.case_id)
         if known is None:
             self._similar.add(outcome.case)
@@ -391,7 +393,7 @@ def _result(command: Command, record: Record, case: Case | None, refusal: Refusa
         reason=refusal.reason if refusal else None,
         detail=refusal.detail if refusal else None,
         stage=case.stage if case else None,
-        allowed=cases.allowed_moves(case) if case else [],
+        allowed=allowed_moves(case) if case else [],
     )
     # Of the record, not of the command: a phone may send one command twice, and each is answered.
     return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{record.offset}", at, result)

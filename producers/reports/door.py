@@ -99,13 +99,14 @@ async def take(state: State, submission: Submission, idempotency_key: str | None
 
 
 def _entry(report: Report, reporter: Reporter | None) -> Entry:
-    records = [_outgoing(REPORTS, report.grid_id, report.report_id, report.occurred_at, report)]
+    records = [outgoing(REPORTS, report.grid_id, report.report_id, report.occurred_at, report)]
     if reporter is not None:
-        records.append(_outgoing(REPORTERS, report.report_id, report.report_id, report.received_at, reporter))
+        records.append(outgoing(REPORTERS, report.report_id, report.report_id, report.received_at, reporter))
     return Entry(report.report_id, report.digest, records)
 
 
-def _outgoing(topic: Topic, key: str, ce_id: str, at: datetime, value: Any) -> Outgoing:
+def outgoing(topic: Topic, key: str, ce_id: str, at: datetime, value: Any) -> Outgoing:
+    """Return a record of this process as Kafka gets it; *at* is when the thing happened."""
     return Outgoing(topic.name, key.encode(), codec.encode(value), codec.headers(topic, ce_id, at, SOURCE))
 
 

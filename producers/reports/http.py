@@ -42,6 +42,7 @@ from producers.reports.photos import Photos, post_photo
 from producers.reports.results import Results
 from producers.reports.sources import Accepted, accepted, follow, follow_secret, sources
 from producers.reports.spool import Spool
+from producers.reports.visits import post_visit
 from schemas.cases import CommandResult, Verdict
 from schemas.errors import OverloadedError, RecordError, UnavailableError
 from schemas.fields import CaseId
@@ -223,6 +224,7 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
     return Litestar(
         [
             post_report,
+            post_visit,
             post_command,
             get_command,
             explain_route(settings),

@@ -17,7 +17,7 @@ from infra.settings import Settings
 from pipelines.domain import ids
 from schemas import codec
 from schemas.cases import CommandResult, Move, Stage, Verdict
-from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPICS, Topic
+from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPICS, VISITS, Topic
 from tests.builders import CHECKER, GRID, NINE, REGISTRY, WORKER
 from tests.conftest import eventually, process
 from tests.district import District
@@ -342,6 +342,26 @@ def test_a_report_names_photos_that_are_there(intake: httpx.Client) -> None:
     answer = intake.post("/reports", json=a_body(media=["photo:" + "0" * 64]))
 
     assert (answer.status_code, answer.json()["reason"], answer.json()["field"]) == (422, "unknown_photo", "media")
+
+
+def test_a_visit_is_logged_once_and_opens_no_case(intake: httpx.Client, broker: Settings) -> None:
+    """201 when it is on disk; the same again is the same, another under its id gets 409."""
+    body = {
+        "visit_id": f"v-{uuid4()}",
+        "kind": "home_visit",
+        "grid_id": GRID,
+        "worker": WORKER,
+        "occurred_at": "2026-03-09T17:00:00+08:00",
+        "households": 12,
+    }
+
+    answers = [intake.post("/visits", json=body | change).status_code for change in ({}, {}, {"households": 13})]
+
+    assert answers == [201, 201, 409]
+    all_sent(intake)
+    [record] = records(broker, VISITS, body["visit_id"])
+    assert (record.key(), codec.decode(VISITS, record.value()).households) == (GRID.encode(), 12)
+    assert not records(broker, REPORTS, body["visit_id"])
 
 
 # -- commands ----------------------------------------------------------------------------------

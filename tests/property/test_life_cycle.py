@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from pipelines.agents.case_program import CaseProgram
 from pipelines.domain import cases, ids
-from pipelines.domain.cases import Cause, Outcome, substep
+from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.explain import courses
+from pipelines.domain.refusals import allowed_moves, substep
 from pipelines.stream.program import Output
 from schemas import codec
 from schemas.cases import (
@@ -87,7 +88,7 @@ class LifeCycle(RuleBasedStateMachine):
         """Mostly something that somebody may do, so that lives get long; a quarter of the time anything."""
         self.now += timedelta(milliseconds=wait_ms)
         known = self.cases[ids.case_id(GRID, f"r-{case}")]
-        allowed = [move for move in cases.allowed_moves(known) if move not in RARE or pick > 700]
+        allowed = [move for move in allowed_moves(known) if move not in RARE or pick > 700]
         command = Command(
             command_id=f"c-{len(self.commands)}",
             case_id=known.case_id,
@@ -144,7 +145,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     def _answered(self, command: Command, before: Case, result: CommandResult) -> None:
         after = self.cases[command.case_id]
-        assert result.allowed == cases.allowed_moves(after)
+        assert result.allowed == allowed_moves(after)
         if result.verdict is Verdict.REFUSED:
             assert result.reason
             assert result.detail
@@ -195,7 +196,7 @@ class LifeCycle(RuleBasedStateMachine):
                 continue
             assert case.timer is not None
             assert case.timer.clock in CLOCKS[case.stage]
-            assert cases.allowed_moves(case), substep(case)
+            assert allowed_moves(case), substep(case)
             [*_, last] = courses(self._ledger(case.case_id))
             assert (last.start.number, last.start.clock, last.stop) == (case.timer.armed, case.timer.clock, None)
 

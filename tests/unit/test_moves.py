@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from pipelines.domain import cases
 from pipelines.domain.alerts import sla_alerts
-from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
+from pipelines.domain.refusals import Refusal, substep
 from schemas.alerts import AlertKind, AlertStatus
 from schemas.cases import Case, Clock, Closure, LedgerKind, Level, Move, Satisfaction, Stage, Substep, TaskState
 from schemas.grid import Absence, Registry
@@ -45,7 +47,7 @@ def opened_by(reporter: str | None = None, registry: Registry = REGISTRY, **more
         occurred_at=NINE,
         reported_by=reporter,
     )
-    return cases.open_case(replace(opening, **more), Cause(id="r-1", at=NINE), POLICY, POLICY_ID, registry)
+    return open_case(replace(opening, **more), Cause(id="r-1", at=NINE), POLICY, POLICY_ID, registry)
 
 
 def working() -> Case:
@@ -93,7 +95,7 @@ def test_who_is_away_has_their_substitute_sent_and_nobody_goes_to_an_empty_post(
     assert opened_by(registry=away((WORKER, None))).case.assignee == CHECKER
     nobody = opened_by(registry=away((WORKER, None), (CHECKER, None)))
     assert nobody.case.assignee is None
-    assert cases.substep(nobody.case) is Substep.AWAITING_ACCEPTANCE
+    assert substep(nobody.case) is Substep.AWAITING_ACCEPTANCE
     assert [(e.clock, e.due_at) for e in nobody.events] == [
         (Clock.ACCEPT, nobody.case.timer and nobody.case.timer.due_at)
     ]
@@ -107,7 +109,7 @@ def test_an_urgent_case_is_arrived_at_before_it_is_disposed_of() -> None:
     on_the_way = moved(a_case(urgency=Urgency.URGENT), Move.ACKNOWLEDGE)
     there = moved(on_the_way, Move.ARRIVE, at=NINE + seconds(3))
 
-    assert cases.substep(on_the_way) is Substep.EN_ROUTE
+    assert substep(on_the_way) is Substep.EN_ROUTE
     assert there.timer is not None
     assert (there.timer.clock, there.timer.started_at) == (Clock.DISPOSE, NINE + seconds(3))
     assert refused(working(), Move.ARRIVE) == "illegal_move"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.domain import cases
-from pipelines.domain.cases import Cause, Opening, Outcome
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
 from producers.reports.domain.submission import Submission, accept
 from producers.simulator.domain import behaviour
 from schemas.cases import Case, Command, Move, Stage
@@ -63,7 +64,7 @@ def test_every_plan_is_lawful_until_the_case_is_archived(seed: int, grid: str) -
     opening = Opening(
         grid_id=grid, item_code="01001", channel=Channel.WORKER, origin_id="r", summary="演示", occurred_at=NINE
     )
-    case = cases.open_case(opening, Cause(id="r", at=NINE), POLICY, POLICY_ID, REGISTRY).case
+    case = open_case(opening, Cause(id="r", at=NINE), POLICY, POLICY_ID, REGISTRY).case
 
     for step in range(8):
         plan = behaviour.plan(case, Random(f"{seed}:{step}"), REGISTRY, 10.0)
