@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
-from schemas.cases import Closure, Command, Move, Satisfaction
+from schemas.cases import REPORTER, Closure, Command, Move, Satisfaction
 from schemas.errors import RecordError
 from schemas.fields import CaseId, GridId, Instant, ItemCode, MediaRef, PersonId, RecordId, Text
 from schemas.grid import Registry
@@ -24,6 +24,14 @@ class Source(StrEnum):
 
     WORKER = "worker"
     RESIDENT = "resident"
+
+
+class ReportersMove(StrEnum):
+    """What a reporter may ask of the case they reported."""
+
+    FEEDBACK = Move.FEEDBACK
+    REOPEN = Move.REOPEN
+    REMARK = Move.REMARK
 
 
 class Contact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +70,15 @@ class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     closure: Closure | None = None
     duplicate_of: CaseId | None = None
     extend_ms: Annotated[int, Meta(ge=1)] | None = None
+    satisfaction: Satisfaction | None = None
+
+
+class ReporterRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /follow/{case_id}`."""
+
+    move: ReportersMove
+    request_id: Annotated[str | None, Meta(pattern="^[A-Za-z0-9._-]{1,40}$")] = None
+    note: Text | None = None
     satisfaction: Satisfaction | None = None
 
 
@@ -129,8 +146,11 @@ def command(
     """Return the command to publish; the note loses its phone numbers.
 
     Raises:
-        RecordError: the case's grid is unknown; whether the case exists is for its lane to say.
+        RecordError: the case's grid is unknown, or it poses as the reporter's; whether the case exists is for its
+            lane to say.
     """
+    if request.by == REPORTER:
+        raise RecordError("not_on_roster", "a reporter asks with the case's code, at /follow", "by")
     _check_grid(case_id[:15], registry, "case_id")
     return Command(
         command_id=command_id,
@@ -143,5 +163,18 @@ def command(
         closure=request.closure,
         duplicate_of=request.duplicate_of,
         extend_ms=request.extend_ms,
+        satisfaction=request.satisfaction,
+    )
+
+
+def reporters_command(request: ReporterRequest, *, case_id: CaseId, request_id: str, requested_at: datetime) -> Command:
+    """Return the reporter's command to publish; the same one asked again has the same id. The note loses phone numbers."""
+    return Command(
+        command_id=f"{REPORTER}:{case_id[16:]}:{request_id}",
+        case_id=case_id,
+        move=Move(request.move),
+        by=REPORTER,
+        requested_at=requested_at,
+        note=None if request.note is None else scrub(request.note),
         satisfaction=request.satisfaction,
     )
