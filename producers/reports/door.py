@@ -29,6 +29,7 @@ SOURCE: Final = "intake"  # of every record, as CloudEvents say it
 
 _REFUSALS = {
     400: "not JSON, or a field is missing or wrong",
+    403: "no key, or not a known one",
     404: "not there, or not yet",
     409: "another report has this id",
     413: "too large",
@@ -38,6 +39,8 @@ _REFUSALS = {
     503: "no room, or no broker; Retry-After says when to come back",
 }
 
+_KEY_HEADER: Final = b"x-api-key"
+_KEY_BYTES: Final = 80  # of a key count: what is remembered of many clients stays small
 _LATER, _SOON = {"Retry-After": "30"}, {"Retry-After": "5"}
 
 log = logger()
@@ -111,14 +114,26 @@ def outgoing(topic: Topic, key: str, ce_id: str, at: datetime, value: Any) -> Ou
 
 
 def wait_s(state: State, scope: Any) -> float:
-    """Count a request and return 0, or the seconds after which its address may send again; nothing is counted then."""
-    client = scope["client"][0] if scope["client"] else ""
-    found: float = 0.0 if client in state.gateways else state.rate.wait_s(client, monotonic_s())
-    return found
+    """Count a request for its address and its `X-Api-Key`; return 0, or the seconds until it may be sent again."""
+    client, now_s = scope["client"][0] if scope["client"] else "", monotonic_s()
+    wait: float = 0.0 if client in state.gateways else state.rate.wait_s(client, now_s)
+    key = next((value for name, value in scope["headers"] if name == _KEY_HEADER), None)
+    return wait if wait or key is None else state.key_rate.wait_s(key[:_KEY_BYTES].decode("latin-1"), now_s)
+
+
+def count_key(state: State, api_key: str | None) -> None:
+    """Count a request under its key, which Open311 has in the form, and others in a header.
+
+    Raises:
+        TooManyRequestsException: the key has used up its minute.
+    """
+    wait = 0.0 if api_key is None else state.key_rate.wait_s(api_key, monotonic_s())
+    if wait:
+        raise TooManyRequestsException("too many under this key", headers={"Retry-After": str(math.ceil(wait))})
 
 
 async def within_rate(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Refuse an address that reports too often.
+    """Refuse an address, or a key, that reports too often.
 
     Not blocking, yet async: Litestar would take a thread for each report.
 

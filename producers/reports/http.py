@@ -119,6 +119,8 @@ def _state(settings: Settings, spool: Spool) -> State:
             "wecom_urgent": frozenset(int(number) for number in settings.wecom_urgent.split(",") if number),
             "ground": Ground(registry.grids.values()),
             "rate": Rate(settings.reports_per_min),
+            "key_rate": Rate(settings.key_reports_per_min),
+            "api_keys": frozenset(filter(None, settings.api_keys.get_secret_value().split(","))),
             "gateways": frozenset(settings.gateways.split(",")),
         }
     )

@@ -4,6 +4,7 @@ The token of a POST is the report's id; it leads to the case once its lane has o
 """
 
 from collections.abc import Mapping, Sequence
+from secrets import token_bytes
 from typing import Annotated, Any
 
 import msgspec
@@ -11,19 +12,37 @@ from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Body
-from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_202_ACCEPTED
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
 from infra.clock import utc_now
+from pipelines.domain.refusals import reporters_moves
+from producers.reports.commands import decided
 from producers.reports.domain import open311 as edge
-from producers.reports.domain.open311 import Definition, Fault, Form, Receipt, Service, ServiceRequest, Update
-from producers.reports.door import IdempotencyKey, refusals, take, within_rate
-from schemas.cases import Case
+from producers.reports.domain import open311_in as wanted
+from producers.reports.domain.open311 import (
+    Definition,
+    Fault,
+    Receipt,
+    Service,
+    ServiceRequest,
+    Update,
+    UpdateReceipt,
+)
+from producers.reports.domain.open311_in import Form, UpdateForm
+from producers.reports.domain.submission import reporters_command
+from producers.reports.domain.wire import time_ordered_id
+from producers.reports.door import IdempotencyKey, count_key, refusals, take, within_rate
+from schemas.cases import Case, Verdict
 from schemas.errors import OverloadedError, RecordError, UnavailableError
 
-_NOT_FOUND = {"unknown_service", "not_found"}
+_STATUS = {"unknown_service": 404, "not_found": 404, "conflict": 409, "refused": 409, "unknown_key": 403}
+_NOT_DECIDED = ResponseSpec(
+    list[UpdateReceipt], description="not decided yet; ask at Location", generate_examples=False
+)
 
 _Request = Request[Any, Any, State]
 
@@ -59,7 +78,10 @@ async def post_request(
 ) -> Response[list[Receipt]]:
     """Take a report, anonymous or not; `attribute[CODE]` answers what the definition asks."""
     state, form = request.app.state, msgspec.to_builtins(data)
-    submission = edge.submission(form, registry=state.registry, ground=state.ground, policy=state.policy, now=utc_now())
+    count_key(state, data.api_key)
+    submission = wanted.submission(
+        form, registry=state.registry, ground=state.ground, policy=state.policy, now=utc_now()
+    )
     report = await take(state, submission, idempotency_key)
     return _answer(request, "service_requests", "request", [Receipt(token=report.report_id)], HTTP_201_CREATED)
 
@@ -78,8 +100,8 @@ async def get_token(request: _Request, name: str) -> Response[list[Receipt]]:
 async def list_requests(request: _Request) -> Response[list[ServiceRequest]]:
     """List cases, newest first: at most 90 days and 1,000 rows; nothing about who reported them."""
     state = request.app.state
-    query = edge.query(request.query_params, utc_now())
-    found = [_public(state, case) for case in edge.select(state.cases.all(), query)]
+    query = wanted.query(request.query_params, utc_now())
+    found = [_public(state, case) for case in wanted.select(state.cases.all(), query)]
     return _answer(request, "service_requests", "request", found)
 
 
@@ -96,12 +118,47 @@ async def get_request(request: _Request, name: str) -> Response[list[ServiceRequ
 @get(["/servicerequestupdates.json", "/servicerequestupdates.xml"], responses=refusals(list[Fault], 400))
 async def list_updates(request: _Request) -> Response[list[Update]]:
     """List what happened to cases, oldest first (FixMyStreet's extension): at most 90 days and 1,000 rows."""
-    query = edge.query(request.query_params, utc_now())
+    query = wanted.query(request.query_params, utc_now())
     updates = {found.update_id: found for event in request.app.state.cases.events() if (found := edge.update(event))}
     asked = [found for found in updates.values() if query.since <= found.updated_datetime < query.until]
     asked.sort(key=lambda found: found.updated_datetime)
     rows = asked[query.first : query.first + query.count]
     return _answer(request, "service_requests_updates", "request_update", rows)
+
+
+@post(
+    ["/servicerequestupdates.json", "/servicerequestupdates.xml"],
+    status_code=HTTP_201_CREATED,
+    guards=[within_rate],
+    responses={HTTP_202_ACCEPTED: _NOT_DECIDED, **refusals(list[Fault], 400, 403, 404, 409, 413, 429, 503)},
+)
+async def post_update(
+    request: _Request, data: Annotated[UpdateForm, Body(media_type=RequestEncodingType.URL_ENCODED)]
+) -> Response[list[UpdateReceipt]]:
+    """Take what the public says about a case, from a site whose `api_key` the settings name.
+
+    On a closed case OPEN reopens and FIXED or CLOSED are satisfaction; all else is a remark. 409 says what is allowed.
+    """
+    state, now = request.app.state, utc_now()
+    count_key(state, data.api_key)
+    if data.api_key not in state.api_keys:
+        raise RecordError("unknown_key", "updates need a known key", "api_key")
+    case = state.cases.case(data.service_request_id or "")
+    if case is None:
+        raise RecordError("not_found", "no such case", "service_request_id")
+    fresh_id = time_ordered_id(now, token_bytes(10))
+    asked = wanted.reporters_request(data, case, fresh_id)
+    move = reporters_command(asked, case_id=case.case_id, request_id=asked.request_id or fresh_id, requested_at=now)
+    result = await decided(state, move)
+    if result is not None and result.verdict is Verdict.REFUSED:
+        allowed = ", ".join(reporters_moves(result.allowed)) or "nothing"
+        raise RecordError("refused", f"{result.reason}: {result.detail}; allowed is {allowed}", "status")
+    status = HTTP_201_CREATED if result else HTTP_202_ACCEPTED
+    receipts = [UpdateReceipt(update_id=move.command_id)]
+    found = _answer(request, "service_request_updates", "request_update", receipts, status)
+    if result is None:
+        found.headers["Location"] = f"/commands/{move.command_id}"
+    return found
 
 
 def _public(state: State, case: Case) -> ServiceRequest:
@@ -139,8 +196,7 @@ def _fault(request: _Request, status_code: int, detail: str, headers: Mapping[st
 
 
 def _refused(request: _Request, error: RecordError) -> Response[Any]:
-    status = 404 if error.reason in _NOT_FOUND else 409 if error.reason == "conflict" else 400
-    return _fault(request, status, str(error))
+    return _fault(request, _STATUS.get(error.reason, 400), str(error))
 
 
 def _unavailable(request: _Request, error: UnavailableError) -> Response[Any]:
@@ -175,6 +231,7 @@ open311 = Router(
         list_requests,
         get_request,
         list_updates,
+        post_update,
     ],
     exception_handlers=_HANDLERS,
     tags=["Open311"],

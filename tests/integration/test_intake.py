@@ -401,7 +401,7 @@ class PlayedLane:
             reason="illegal_move" if refused else None,
             detail="not now" if refused else None,
             stage=Stage.DISPATCHED,
-            allowed=[Move.ACKNOWLEDGE],
+            allowed=[Move.ACKNOWLEDGE, Move.REMARK],
         )
         self._district.producer.send(
             CASE_RESULTS, key=result.grid_id, ce_id=f"{command_id}/{verdict}", at=NINE, value=result
@@ -437,7 +437,7 @@ def test_a_command_is_answered_by_its_lane(
 
     assert answer.status_code == status, answer.text
     assert answer.json()["verdict"] == verdict
-    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge"])
+    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge", "remark"])
     assert answer.json().get("reason") == ("illegal_move" if status == 409 else None)
     [record] = records(broker, CASE_COMMANDS, ident)
     assert (record.key(), record.partition()) == (GRID.encode(), codec.partition_of(GRID, broker.partitions))

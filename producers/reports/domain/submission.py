@@ -168,7 +168,7 @@ def command(
 
 
 def reporters_command(request: ReporterRequest, *, case_id: CaseId, request_id: str, requested_at: datetime) -> Command:
-    """Return the reporter's command to publish; the same one asked again has the same id. The note loses phone numbers."""
+    """Return the reporter's command to publish; asked again it has the same id. The note loses its phone numbers."""
     return Command(
         command_id=f"{REPORTER}:{case_id[16:]}:{request_id}",
         case_id=case_id,
