@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from schemas.fields import CameraId, CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
-from schemas.reports import Channel, Location, Urgency
+from schemas.reports import Channel, Location, Urgency, Visibility
 
 REPORTER: Final = "reporter"  # `by` of what a reporter does, who is on no roster; only the intake's own doors send it
 
@@ -256,6 +256,9 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extensions: Annotated[int, Meta(description="granted, in this round")] = 0
     paused_ms: Annotated[int, Meta(description="of all pauses that have ended, by the wall")] = 0
     supervisions: Annotated[int, Meta(description="notices, in this round")] = 0
+    visibility: Annotated[Visibility, Meta(description="of a private one: no text, no place, no reasons")] = (
+        Visibility.PUBLIC
+    )
 
 
 class GridState(Struct, frozen=True, kw_only=True):

@@ -222,6 +222,7 @@ class CaseProgram:
             location=report.location,
             reported_by=report.reported_by,
             settled=report.settled,
+            visibility=report.visibility,
             similar_to=self._similar.find(report.grid_id, items[report.item_code], report.location, at),
         )
         return self._open(opening, Cause(id=report.report_id, at=at), digest=report.digest)

@@ -34,7 +34,7 @@ from schemas.cases import (
 )
 from schemas.grid import Registry
 from schemas.policy import Ladder, Policy
-from schemas.reports import Urgency
+from schemas.reports import Urgency, Visibility
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -363,7 +363,7 @@ class _Ledger:
             replace(
                 event,
                 by=command.by,
-                note=command.note,
+                note=command.note if case.visibility is Visibility.PUBLIC else None,
                 assignee=about or event.assignee,
                 extended_ms=extended_ms,
                 closure=case.closure if is_end else None,

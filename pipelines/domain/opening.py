@@ -11,7 +11,7 @@ from schemas.cases import Case, Clock, LedgerEvent, LedgerKind, Level, Stage
 from schemas.fields import CameraId
 from schemas.grid import Registry, Role
 from schemas.policy import Policy, Severity
-from schemas.reports import Channel, Location, Urgency
+from schemas.reports import Channel, Location, Urgency, Visibility
 
 
 class Opening(Struct, frozen=True, kw_only=True):
@@ -29,6 +29,7 @@ class Opening(Struct, frozen=True, kw_only=True):
     reported_by: str | None = None
     settled: str | None = None  # 自行处置: how the reporter settled it
     similar_to: str | None = None
+    visibility: Visibility = Visibility.PUBLIC
 
 
 def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, registry: Registry) -> Outcome:
@@ -36,6 +37,7 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
 
     What a worker settled on the spot (自行处置) waits for verification at once.
     """
+    opening = _withheld(opening)
     grid_id, at = opening.grid_id, cause.at
     case_id = ids.case_id(grid_id, opening.origin_id)
     event = _opening_line(opening, cause, case_id)
@@ -88,8 +90,16 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
         timer=timer,
         location=opening.location,
         similar_to=opening.similar_to,
+        visibility=opening.visibility,
     )
     return Outcome(case=case, events=events)
+
+
+def _withheld(opening: Opening) -> Opening:
+    """Return what may be known of *opening*: of a private one, no text, no place and nobody's id."""
+    if opening.visibility is Visibility.PUBLIC:
+        return opening
+    return replace(opening, summary="", location=None, reported_by=None, settled=None, similar_to=None)
 
 
 def _opening_line(opening: Opening, cause: Cause, case_id: str) -> LedgerEvent:

@@ -20,7 +20,6 @@ from schemas.reports import Report
 from schemas.topics import BY_NAME, CASE_EVENTS, CASES, REPORTS
 
 _KEPT = 50_000
-_KEPT_NAMING = 10  # reports of one picture
 _POLL_S, _BROKER_S = 0.2, 1.0
 _V = TypeVar("_V")
 
@@ -36,7 +35,7 @@ class Cases:
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._opened: OrderedDict[str, str] = OrderedDict()  # case ids by the id of what opened them
         self._reports: OrderedDict[str, Report] = OrderedDict()
-        self._naming: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # ids of reports by the pictures they name
+        self._media: OrderedDict[str, None] = OrderedDict()  # what reports name
         self._events: deque[LedgerEvent] = deque(maxlen=_KEPT)
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="cases", daemon=True)
@@ -64,11 +63,9 @@ class Cases:
         """Return the report under an id, if it had a place or pictures."""
         return self._reports.get(report_id)
 
-    def naming(self, media: str) -> list[Report]:
-        """Return the reports known that name a picture."""
-        with self._lock:
-            idents = self._naming.get(media, ())
-            return [report for ident in idents if (report := self._reports.get(ident)) is not None]
+    def names(self, media: str) -> bool:
+        """Tell whether a report known names a picture."""
+        return media in self._media
 
     def close(self) -> None:
         """End the reading thread."""
@@ -112,8 +109,7 @@ class Cases:
         if report.location is not None or report.media:
             _keep(self._reports, report.report_id, report)
         for ref in report.media:
-            known = (ident for ident in self._naming.get(ref, ()) if ident != report.report_id)
-            _keep(self._naming, ref, (*known, report.report_id)[-_KEPT_NAMING:])
+            _keep(self._media, ref, None)
 
 
 def _keep(kept: OrderedDict[str, _V], key: str, value: _V) -> None:

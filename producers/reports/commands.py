@@ -10,19 +10,24 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_409_CONFLICT
+from msgspec.structs import replace
 
 from infra.clock import utc_now
 from infra.kafka import Producer
-from producers.reports.domain.submission import CommandRequest, command
+from pipelines.domain.refusals import reporters_moves
+from producers.reports.domain.submission import CommandRequest, ReporterRequest, command, reporters_command
 from producers.reports.domain.wire import checked, time_ordered_id
 from producers.reports.door import Problem, refusals
 from producers.reports.outbox import Outbox
-from schemas.cases import Command, CommandResult, Verdict
+from schemas.cases import Case, Command, CommandResult, Verdict
 from schemas.errors import UnavailableError
 from schemas.fields import CaseId
-from schemas.topics import CASE_COMMANDS
+from schemas.reports import Reporter, Visibility
+from schemas.topics import CASE_COMMANDS, REPORTERS
 
 _KAFKA_S, _RESULT_S = 10.0, 2.0
+
+_WITHHELD = "不公开"  # for a note of a private case: that there was one
 
 VERDICTS = {
     HTTP_202_ACCEPTED: ResponseSpec(None, description="not decided yet; ask at Location"),
@@ -49,6 +54,28 @@ async def decided(state: State, asked: Command) -> CommandResult | None:
         except TimeoutError:
             return None
         return found
+
+
+async def asked_by_reporter(
+    state: State, case: Case, request: ReporterRequest, fresh_id: str
+) -> tuple[str, CommandResult | None]:
+    """Ask a lane what a reporter asks; return the command's id and the answer, as `decided` does.
+
+    What is said about a private case goes to the restricted topic, under the command's id.
+
+    Raises:
+        UnavailableError: the broker did not take it within 10 s; it may be there.
+    """
+    now = utc_now()
+    asked = reporters_command(request, case.case_id, request_id=request.request_id or fresh_id, requested_at=now)
+    if case.visibility is Visibility.PRIVATE and asked.note is not None:
+        said = Reporter(report_id=asked.command_id, description=asked.note)
+        await _acknowledged(
+            state.producer.send(REPORTERS, key=said.report_id, ce_id=said.report_id, at=now, value=said)
+        )
+        asked = replace(asked, note=_WITHHELD)
+    result = await decided(state, asked)
+    return asked.command_id, result and replace(result, allowed=reporters_moves(result.allowed))
 
 
 def answered(command_id: str, result: CommandResult | None) -> Response[CommandResult | None]:

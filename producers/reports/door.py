@@ -95,8 +95,8 @@ async def take(state: State, submission: Submission, idempotency_key: str | None
     report, reporter = accept(
         submission, report_id=report_id, received_at=now, registry=state.registry, policy=state.policy
     )
-    if report.media:
-        await state.photos.check(report.media)
+    if submission.media:
+        await state.photos.check(submission.media)
     await state.outbox.store(_entry(report, reporter))
     return report
 

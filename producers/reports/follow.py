@@ -10,14 +10,13 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.status_codes import HTTP_200_OK
 from msgspec import Struct
-from msgspec.structs import replace
 
 from infra.clock import utc_now
 from infra.settings import Settings
 from pipelines.domain.refusals import allowed_moves, reporters_moves
-from producers.reports.commands import VERDICTS, answered, decided
+from producers.reports.commands import VERDICTS, answered, asked_by_reporter
 from producers.reports.domain.follow import opens
-from producers.reports.domain.submission import ReporterRequest, reporters_command
+from producers.reports.domain.submission import ReporterRequest
 from producers.reports.domain.wire import time_ordered_id
 from producers.reports.door import Problem, refusals, within_rate
 from schemas.cases import Case, Closure, CommandResult, Move, Satisfaction, Stage
@@ -94,11 +93,6 @@ async def post_reporters_move(
     request: Request[Any, Any, State], case_id: str, code: str, data: ReporterRequest
 ) -> Response[CommandResult | None]:
     """Say how satisfied one is, ask to take the case up again, or add a remark: answers are those of a command."""
-    state, now = request.app.state, utc_now()
+    state = request.app.state
     case = followed(state, case_id, code)
-    request_id = data.request_id or time_ordered_id(now, token_bytes(10))
-    asked = reporters_command(data, case_id=case.case_id, request_id=request_id, requested_at=now)
-    result = await decided(state, asked)
-    if result is not None:
-        result = replace(result, allowed=reporters_moves(result.allowed))
-    return answered(asked.command_id, result)
+    return answered(*await asked_by_reporter(state, case, data, time_ordered_id(utc_now(), token_bytes(10))))

@@ -19,8 +19,7 @@ from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
 from infra.clock import utc_now
-from pipelines.domain.refusals import reporters_moves
-from producers.reports.commands import decided
+from producers.reports.commands import asked_by_reporter
 from producers.reports.domain import open311 as edge
 from producers.reports.domain import open311_in as wanted
 from producers.reports.domain.open311 import (
@@ -33,11 +32,11 @@ from producers.reports.domain.open311 import (
     UpdateReceipt,
 )
 from producers.reports.domain.open311_in import Form, UpdateForm
-from producers.reports.domain.submission import reporters_command
 from producers.reports.domain.wire import time_ordered_id
 from producers.reports.door import IdempotencyKey, count_key, refusals, take, within_rate
 from schemas.cases import Case, Verdict
 from schemas.errors import OverloadedError, RecordError, UnavailableError
+from schemas.reports import Visibility
 
 _STATUS = {"unknown_service": 404, "not_found": 404, "conflict": 409, "refused": 409, "unknown_key": 403}
 _NOT_DECIDED = ResponseSpec(
@@ -119,7 +118,9 @@ async def get_request(request: _Request, name: str) -> Response[list[ServiceRequ
 async def list_updates(request: _Request) -> Response[list[Update]]:
     """List what happened to cases, oldest first (FixMyStreet's extension): at most 90 days and 1,000 rows."""
     query = wanted.query(request.query_params, utc_now())
-    updates = {found.update_id: found for event in request.app.state.cases.events() if (found := edge.update(event))}
+    cases = request.app.state.cases
+    told = (event for event in cases.events() if not _is_private(cases.case(event.case_id)))
+    updates = {found.update_id: found for event in told if (found := edge.update(event))}
     asked = [found for found in updates.values() if query.since <= found.updated_datetime < query.until]
     asked.sort(key=lambda found: found.updated_datetime)
     rows = asked[query.first : query.first + query.count]
@@ -139,26 +140,29 @@ async def post_update(
 
     On a closed case OPEN reopens and FIXED or CLOSED are satisfaction; all else is a remark. 409 says what is allowed.
     """
-    state, now = request.app.state, utc_now()
+    state = request.app.state
     count_key(state, data.api_key)
     if data.api_key not in state.api_keys:
         raise RecordError("unknown_key", "updates need a known key", "api_key")
     case = state.cases.case(data.service_request_id or "")
     if case is None:
         raise RecordError("not_found", "no such case", "service_request_id")
-    fresh_id = time_ordered_id(now, token_bytes(10))
+    fresh_id = time_ordered_id(utc_now(), token_bytes(10))
     asked = wanted.reporters_request(data, case, fresh_id)
-    move = reporters_command(asked, case_id=case.case_id, request_id=asked.request_id or fresh_id, requested_at=now)
-    result = await decided(state, move)
+    command_id, result = await asked_by_reporter(state, case, asked, fresh_id)
     if result is not None and result.verdict is Verdict.REFUSED:
-        allowed = ", ".join(reporters_moves(result.allowed)) or "nothing"
+        allowed = ", ".join(result.allowed) or "nothing"
         raise RecordError("refused", f"{result.reason}: {result.detail}; allowed is {allowed}", "status")
     status = HTTP_201_CREATED if result else HTTP_202_ACCEPTED
-    receipts = [UpdateReceipt(update_id=move.command_id)]
+    receipts = [UpdateReceipt(update_id=command_id)]
     found = _answer(request, "service_request_updates", "request_update", receipts, status)
     if result is None:
-        found.headers["Location"] = f"/commands/{move.command_id}"
+        found.headers["Location"] = f"/commands/{command_id}"
     return found
+
+
+def _is_private(case: Case | None) -> bool:
+    return case is not None and case.visibility is Visibility.PRIVATE
 
 
 def _public(state: State, case: Case) -> ServiceRequest:

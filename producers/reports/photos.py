@@ -1,13 +1,10 @@
 """`/photos`: pictures of reports, checked, drawn again and stored; what travels is a reference.
 
-Whoever may see a report may see its photos: one that no known report names is nobody's to see.
-
 A reference is the SHA-256 of what is stored, so a repeated upload is the same photo, and a case shows
 that its evidence is what was sent.
 """
 
 import asyncio
-import re
 import sys
 from hashlib import sha256
 from typing import Any, Final
@@ -21,7 +18,6 @@ from msgspec import Struct
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from infra.settings import Settings
-from producers.reports.domain.follow import opens
 from producers.reports.door import Problem, refusals, within_rate
 from producers.reports.picture import REFUSED
 from schemas.errors import OverloadedError, RecordError
@@ -30,10 +26,8 @@ MAX_PHOTO_BYTES: Final = 8 << 20
 _AT_ONCE, _WAITING = 2, 16
 _DRAW_S = 10.0
 _SCHEME = "photo:"
-_NAME = re.compile("[0-9a-f]{64}")
-# A name is its content's hash, so what it shows never changes; a day, because a report may yet turn out private.
-_PUBLIC = {"Cache-Control": "public, max-age=86400, immutable", "X-Content-Type-Options": "nosniff"}
-_OWN = _PUBLIC | {"Cache-Control": "private, no-store"}
+# A name is its content's hash: what it shows never changes.
+_CACHED = {"Cache-Control": "public, max-age=86400, immutable", "X-Content-Type-Options": "nosniff"}
 _JPEG = "image/jpeg"
 
 
@@ -147,23 +141,14 @@ async def post_photo(request: Request[Any, Any, State]) -> Photo:
 @get(
     "/photos/{name:str}",
     media_type=_JPEG,
-    responses={200: ResponseSpec(bytes, description="the picture", media_type=_JPEG), **refusals(Problem, 400, 404)},
+    responses={200: ResponseSpec(bytes, description="the picture", media_type=_JPEG), **refusals(Problem, 404)},
 )
-async def get_photo(
-    request: Request[Any, Any, State], name: str, case_id: str | None = None, code: str | None = None
-) -> Response[bytes]:
-    """Return a photo of a report that the public may see; with a case's id and code, of that case's report."""
+async def get_photo(request: Request[Any, Any, State], name: str) -> Response[bytes]:
+    """Return a photo that a report names; what a private one names is not on its record, and nobody's to see."""
     state = request.app.state
-    reports = state.cases.naming(_SCHEME + name) if _NAME.fullmatch(name) else []
-    is_own = case_id is not None and code is not None and opens(code, state.follow_secret, case_id)
-    own = state.cases.case(case_id) if is_own else None
-    if own is not None and any(report.report_id == own.origin_id for report in reports):
-        headers = _OWN
-    elif reports:
-        headers = _PUBLIC
-    else:
+    if not state.cases.names(_SCHEME + name):
         raise NotFoundException("no such photo, or not for everybody to see")
     try:
-        return Response(await state.photos.stored(name), media_type=_JPEG, headers=headers)
+        return Response(await state.photos.stored(name), media_type=_JPEG, headers=_CACHED)
     except FileNotFoundError as error:
         raise NotFoundException("no such photo, or not for everybody to see") from error

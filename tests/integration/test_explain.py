@@ -1,10 +1,12 @@
 """An explanation as a person and as a program ask for it: broker, worker and intake are real."""
 
+import csv
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -38,7 +40,11 @@ def is_up(settings: Settings) -> bool:
 
 
 def explain(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "infra.cli", "case", "explain", *arguments]
+    return case_command(settings, "explain", *arguments)
+
+
+def case_command(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "infra.cli", "case", *arguments]
     return subprocess.run(
         command, env=environment(settings), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -70,3 +76,22 @@ def test_what_is_no_case_is_refused(broker: Settings, case_id: str, asked: str, 
     assert httpx.get(f"{broker.intake_url}/cases/{asked}/explain").status_code == status
     assert said.returncode == EXIT_SETUP
     assert said.stderr.count("\n") == 1
+
+
+def test_a_ledger_is_taken_out_whole_and_sealed(
+    broker: Settings, district: District, case_id: str, tmp_path: Path
+) -> None:
+    """JSON lines of one case and CSV of all carry the same seals; a span that holds nothing gives nothing."""
+    one = case_command(broker, "export", case_id)
+    every = case_command(broker, "export", "--format", "csv", "--output", str(tmp_path / "ledger.csv"))
+    none = case_command(broker, "export", "--to", "2020-01-01")
+
+    assert [one.returncode, every.returncode, none.returncode] == [0, 0, 0], one.stderr + every.stderr
+    lines = [json.loads(line) for line in one.stdout.splitlines()]
+    assert [line["number"] for line in lines] == list(range(1, len(lines) + 1))
+    assert {line["event_id"] for line in lines} <= {event.event_id for event in district.values(CASE_EVENTS)}
+    with (tmp_path / "ledger.csv").open(encoding="utf-8-sig", newline="") as file:
+        seals = {row["event_id"]: row["seal"] for row in csv.DictReader(file)}
+    assert seals.items() >= {line["event_id"]: line["seal"] for line in lines}.items()
+    assert none.stdout == ""
+    assert case_command(broker, "export", f"{GRID}-aaaaaaaaaa").returncode == EXIT_SETUP

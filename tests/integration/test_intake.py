@@ -323,6 +323,25 @@ def test_a_photo_is_stored_and_only_its_reference_travels(intake: httpx.Client, 
     assert len(record.value() or b"") < 1000
 
 
+def test_a_photo_is_read_once_a_report_names_it(intake: httpx.Client) -> None:
+    """As JPEG that caches may keep; before that, of a private report, and under what is no name, there is none."""
+    refs = [intake.post("/photos", content=with_exif(orientation=n)).json()["media"] for n in (3, 8)]
+    place, private = (f"/photos/{ref.removeprefix('photo:')}" for ref in refs)
+    assert intake.get(place).status_code == 404
+
+    bodies = [a_body(media=refs[1:], visibility="private"), a_body(media=refs[:1])]
+    assert [intake.post("/reports", json=body).status_code for body in bodies] == [201, 201]
+    eventually(lambda: intake.get(place).is_success, within_s=10, what="the report is known")
+    found = intake.get(place)
+
+    assert place.endswith(sha256(found.content).hexdigest())
+    assert PLACE not in found.content
+    assert (found.headers["content-type"], found.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
+    assert "immutable" in found.headers["cache-control"]
+    wrong = [intake.get(wrong) for wrong in (private, f"/photos/{'0' * 64}", "/photos/x")]
+    assert [(answer.status_code, answer.json()["reason"]) for answer in wrong] == [(404, "not_found")] * 3
+
+
 @pytest.mark.parametrize(
     ("content", "status", "reason"),
     [

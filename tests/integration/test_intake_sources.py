@@ -12,7 +12,7 @@ from infra.kafka import read_to_end
 from infra.settings import Settings
 from schemas import codec
 from schemas.cases import REPORTER, Stage, Verdict
-from schemas.reports import Report
+from schemas.reports import Report, Visibility
 from schemas.topics import CASE_COMMANDS, REPORTERS, REPORTS, TOPICS
 from tests.conftest import eventually, process
 from tests.district import District
@@ -115,11 +115,8 @@ def test_a_resident_judges_and_asks_again_by_code(intake: httpx.Client, broker: 
         refused = answered(Verdict.REFUSED, move="reopen", note="又堆满了,13912345678", request_id="f-2")
 
     assert (taken.status_code, taken.json()["verdict"]) == (200, "accepted")
-    assert (refused.status_code, refused.json()["reason"], refused.json()["allowed"]) == (
-        409,
-        "illegal_move",
-        ["remark"],
-    )
+    assert refused.status_code == 409
+    assert (refused.json()["reason"], refused.json()["allowed"]) == ("illegal_move", ["remark"])
     [command] = [
         found
         for m in read_to_end(broker, CASE_COMMANDS)
@@ -130,3 +127,27 @@ def test_a_resident_judges_and_asks_again_by_code(intake: httpx.Client, broker: 
     assert intake.post(place, params=code, json={"move": "void", "note": "x"}).status_code == 400
     posing = intake.post(f"/cases/{case_id}/commands", json={"move": "reopen", "note": "x", "by": REPORTER})
     assert (posing.status_code, posing.json()["field"]) == (422, "by")
+
+
+def test_what_a_reporter_adds_to_a_private_case_stays_restricted(
+    intake: httpx.Client, broker: Settings, district: District
+) -> None:
+    """On the reporters' topic under the command's id; the command says only that there was a note."""
+    said = "是三号楼的老王"
+    numbers = intake.post("/reports", json=a_body(reporter=None, visibility="private")).json()
+    case_id = play_lane(district, numbers["report_id"], stage=Stage.ARCHIVED, version=9, visibility=Visibility.PRIVATE)
+    place, code = f"/follow/{case_id}", {"code": numbers["code"]}
+    eventually(lambda: intake.get(place, params=code).is_success, within_s=10, what="it is open")
+
+    body = {"move": "remark", "note": said, "request_id": "p-1"}
+    with closing(PlayedLane(broker, district)) as lane, ThreadPoolExecutor() as pool:
+        answer = pool.submit(intake.post, place, params=code, json=body, timeout=10)
+        ident = f"reporter:{case_id[16:]}:p-1"
+        lane.answer(ident, 1, lambda _: Verdict.ACCEPTED)
+        assert answer.result().status_code == 200
+
+    [kept] = [codec.decode(REPORTERS, m.value()) for m in read_to_end(broker, REPORTERS) if m.key() == ident.encode()]
+    assert kept.description == said
+    for topic in TOPICS:
+        if topic is not REPORTERS:
+            assert not [m for m in read_to_end(broker, topic) if said.encode() in raw(m)], topic.name

@@ -1,5 +1,6 @@
 """The quick door against the route behind it: the same answer to every body, without a broker."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ async def answers(data_dir: Path, *, is_quick: bool) -> list[tuple[int, str, byt
 
 async def test_the_quick_door_answers_as_the_route_does(tmp_path: Path) -> None:
     """Status, type and body of each answer, and how many reports are on disk."""
-    quick = await answers(tmp_path / "quick", is_quick=True)
-    route = await answers(tmp_path / "route", is_quick=False)
+    quick, route = await asyncio.gather(
+        answers(tmp_path / "quick", is_quick=True), answers(tmp_path / "route", is_quick=False)
+    )
 
     assert quick == route
     assert [status for status, _, _ in quick[1:7]] == [201, 201, 409, 201, 400, 422]

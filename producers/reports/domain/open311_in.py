@@ -18,7 +18,7 @@ from schemas.fields import Instant, ItemCode, Latitude, Longitude, MediaRef, Tex
 from schemas.grid import Registry
 from schemas.ground import Ground
 from schemas.policy import Policy
-from schemas.reports import Location, Urgency
+from schemas.reports import Location, Urgency, Visibility
 
 MAX_ROWS: Final = 1000
 LONGEST: Final = timedelta(days=90)
@@ -231,7 +231,8 @@ def _is_asked(case: Case, query: Query) -> bool:
     if query.ids:
         return case.case_id in query.ids
     return (
-        query.since <= case.opened_at < query.until
+        case.visibility is Visibility.PUBLIC
+        and query.since <= case.opened_at < query.until
         and (not query.codes or case.item_code in query.codes)
         and (not query.statuses or status(case) in query.statuses)
     )

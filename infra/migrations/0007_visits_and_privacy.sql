@@ -1,4 +1,4 @@
--- The visit log. Creates only: locks nothing, rewrites nothing.
+-- The visit log, and private cases. Creates, and adds columns with defaults: locks nothing, rewrites nothing.
 
 CREATE TABLE IF NOT EXISTS visits
 (
@@ -36,3 +36,21 @@ SELECT
 FROM visits FINAL
 GROUP BY grid_id
 COMMENT '分网格走访统计 the visit log counted for each grid';
+
+ALTER TABLE reports
+    ADD COLUMN IF NOT EXISTS visibility LowCardinality(String) DEFAULT 'public' COMMENT '是否公开 public, or private: without text' AFTER media;
+
+ALTER TABLE cases
+    ADD COLUMN IF NOT EXISTS visibility LowCardinality(String) DEFAULT 'public' COMMENT '是否公开 public, or private: without text' AFTER supervisions;
+
+CREATE OR REPLACE VIEW v_reports AS SELECT * FROM reports FINAL
+COMMENT '网格员与群众上报 reports of workers and residents';
+
+CREATE OR REPLACE VIEW v_cases AS SELECT * FROM cases FINAL
+COMMENT '案件现状 where each case stands';
+
+-- A case is private from its first version on, so no FINAL is needed to know which are.
+CREATE OR REPLACE VIEW v_case_commands AS
+SELECT * REPLACE (if(case_id IN (SELECT case_id FROM cases WHERE visibility = 'private'), NULL, note) AS note)
+FROM case_commands FINAL
+COMMENT '案件操作请求 requests to move a case; of private ones without reasons';
