@@ -34,6 +34,7 @@ from producers.reports.domain.open311 import (
 from producers.reports.domain.open311_in import Form, UpdateForm
 from producers.reports.domain.wire import time_ordered_id
 from producers.reports.door import IdempotencyKey, count_key, refusals, take, within_rate
+from producers.reports.photos import PHOTO
 from schemas.cases import Case, Verdict
 from schemas.errors import OverloadedError, RecordError, UnavailableError
 from schemas.reports import Visibility
@@ -100,7 +101,7 @@ async def list_requests(request: _Request) -> Response[list[ServiceRequest]]:
     """List cases, newest first: at most 90 days and 1,000 rows; nothing about who reported them."""
     state = request.app.state
     query = wanted.query(request.query_params, utc_now())
-    found = [_public(state, case) for case in wanted.select(state.cases.all(), query)]
+    found = [_public(request, case) for case in wanted.select(state.cases.all(), query)]
     return _answer(request, "service_requests", "request", found)
 
 
@@ -111,7 +112,7 @@ async def get_request(request: _Request, name: str) -> Response[list[ServiceRequ
     case = state.cases.case(_stem(name))
     if case is None:
         raise RecordError("not_found", "no such case", "service_request_id")
-    return _answer(request, "service_requests", "request", [_public(state, case)])
+    return _answer(request, "service_requests", "request", [_public(request, case)])
 
 
 @get(["/servicerequestupdates.json", "/servicerequestupdates.xml"], responses=refusals(list[Fault], 400))
@@ -165,10 +166,13 @@ def _is_private(case: Case | None) -> bool:
     return case is not None and case.visibility is Visibility.PRIVATE
 
 
-def _public(state: State, case: Case) -> ServiceRequest:
+def _public(request: _Request, case: Case) -> ServiceRequest:
+    state = request.app.state
     report = state.cases.report(case.origin_id)
-    media = next((ref for ref in report.media if ref.startswith("http")), None) if report else None
-    return edge.service_request(case, state.policy, state.registry, report and report.location, media)
+    if report is None:
+        return edge.service_request(case, state.policy, state.registry, None, None)
+    media = [ref.replace(PHOTO, f"{request.base_url}photos/", 1) for ref in report.media]
+    return edge.service_request(case, state.policy, state.registry, report.location, media[0] if media else None)
 
 
 def _stem(name: str) -> str:

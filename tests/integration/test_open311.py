@@ -17,13 +17,16 @@ from infra.settings import Settings
 from pipelines.domain import ids
 from schemas import codec
 from schemas.cases import REPORTER, Move, Stage, Verdict
+from schemas.reports import Visibility
 from schemas.topics import CASE_COMMANDS, CASE_EVENTS, CASES, REPORTERS, REPORTS
 from tests import open311 as standard
 from tests.builders import GRID, NINE, opened
 from tests.conftest import eventually, process
 from tests.district import District
 from tests.integration.test_intake import PlayedLane, a_body, all_sent, is_up
+from tests.unit.reports.test_picture import with_exif
 
+PRIVATE = {"visibility": "private"}
 POINT = {"lat": "34.5435", "long": "109.052"}
 
 
@@ -63,7 +66,7 @@ def test_a_client_session(client: httpx.Client, broker: Settings, district: Dist
     [service] = [row for row in listed if row["service_code"] == "04001"]
 
     questions = standard.definition(asked(client, f"services/{service['service_code']}", form).content, form)
-    assert [question["code"] for question in questions["attributes"]] == ["URGENCY", "OCCURRED"]
+    assert [question["code"] for question in questions["attributes"]] == ["URGENCY", "OCCURRED", "VISIBILITY"]
 
     body = {
         "service_code": service["service_code"],
@@ -194,3 +197,28 @@ def test_a_key_that_reports_too_often_is_told_when_to_come_back(client: httpx.Cl
     assert standard.errors(answers[-1].content, "json")[0]["code"] == "429"
     assert (other.status_code, in_header.status_code) == (201, 429)
     assert all(int(answer.headers["retry-after"]) > 0 for answer in (answers[-1], in_header))
+
+
+def test_a_photo_of_a_case_is_a_link_and_a_private_case_has_neither_text_nor_place(
+    client: httpx.Client, district: District
+) -> None:
+    """Private cases stand in no list; under their number they say where they stand, and no more."""
+    ref = client.post("/photos", content=with_exif(orientation=1)).json()["media"]
+    reports = [a_body(media=[ref], location={"lat": 34.5435, "long": 109.052}) | more for more in ({}, PRIVATE)]
+    assert [client.post("/reports", json=report).status_code for report in reports] == [201, 201]
+    public = play_lane(district, reports[0]["report_id"])
+    private = play_lane(district, reports[1]["report_id"], visibility=Visibility.PRIVATE, summary="")
+
+    def shown(case_id: str) -> dict[str, Any]:
+        answer = asked(client, f"requests/{case_id}", "json")
+        return standard.requests(answer.content, "json")[0] if answer.is_success else {}
+
+    eventually(lambda: shown(public).get("media_url") and shown(private), within_s=10, what="both are known")
+    assert client.get(shown(public)["media_url"]).headers["content-type"] == "image/jpeg"
+    assert {"lat", "long", "media_url"} <= shown(public).keys()
+    assert not {"lat", "long", "media_url"} & shown(private).keys()
+    assert shown(private)["description"] == ""
+    march = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
+    for path in ("requests", "servicerequestupdates"):
+        listed = {row["service_request_id"] for row in asked(client, path, "json", **march).json()}
+        assert (public in listed, private in listed) == (True, False)

@@ -16,9 +16,9 @@ from msgspec import Struct
 from schemas.cases import REPORTER, Case, LedgerEvent, LedgerKind, Stage
 from schemas.grid import Registry
 from schemas.policy import Item, Policy
-from schemas.reports import Location, Urgency
+from schemas.reports import Location, Urgency, Visibility
 
-URGENCY, OCCURRED = "URGENCY", "OCCURRED"  # codes of the two questions
+URGENCY, OCCURRED, VISIBILITY = "URGENCY", "OCCURRED", "VISIBILITY"  # codes of the questions
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ITEM_OF = {"attributes": "attribute", "values": "value"}
 _UPDATE_STATUS = {
@@ -151,13 +151,15 @@ def _service(item: Item, policy: Policy) -> Service:
 
 
 def definition(service_code: str) -> Definition:
-    """Return what every service asks: how urgent, and when it happened."""
+    """Return what every service asks: how urgent, when it happened, and who may read it."""
     urgency = [Value(Urgency.NORMAL, "一般"), Value(Urgency.URGENT, "紧急")]
+    visibility = [Value(Visibility.PUBLIC, "公开"), Value(Visibility.PRIVATE, "不公开")]
     return Definition(
         service_code=service_code,
         attributes=[
             _attribute(URGENCY, "singlevaluelist", 1, "紧急程度 How urgent is it?", values=urgency),
             _attribute(OCCURRED, "datetime", 2, "发生时间 When did it happen? (RFC 3339 with zone; now, if left out)"),
+            _attribute(VISIBILITY, "singlevaluelist", 3, "是否公开 May others read it?", values=visibility),
         ],
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from producers.reports.domain.open311 import OCCURRED, URGENCY, status
+from producers.reports.domain.open311 import OCCURRED, URGENCY, VISIBILITY, status
 from producers.reports.domain.submission import Contact, ReporterRequest, ReportersMove, Source, Submission
 from producers.reports.domain.wire import checked
 from schemas.cases import Case, Satisfaction, Stage
@@ -45,6 +45,7 @@ class Form(Struct, frozen=True, kw_only=True, omit_defaults=True):
     email: str | None = None
     urgency: str | None = msgspec.field(default=None, name=f"attribute[{URGENCY}]")
     occurred: str | None = msgspec.field(default=None, name=f"attribute[{OCCURRED}]")
+    visibility: str | None = msgspec.field(default=None, name=f"attribute[{VISIBILITY}]")
 
 
 class UpdateForm(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,13 +92,18 @@ def submission(
             "channel": Source.RESIDENT,
             "occurred_at": form.get(f"attribute[{OCCURRED}]") or now.isoformat(),
             "description": _within(form, "description", 4000),
-            "urgency": checked(form.get(f"attribute[{URGENCY}]") or Urgency.NORMAL, Urgency, f"attribute[{URGENCY}]"),
+            "urgency": _answered(form, URGENCY, Urgency, Urgency.NORMAL),
+            "visibility": _answered(form, VISIBILITY, Visibility, Visibility.PUBLIC),
             "location": location,
             "reporter": _contact(form),
             "media": [checked(form["media_url"], MediaRef, "media_url")] if form.get("media_url") else [],
         },
         Submission,
     )
+
+
+def _answered(form: Mapping[str, str], code: str, kind: Any, default: str) -> Any:
+    return checked(form.get(f"attribute[{code}]") or default, kind, f"attribute[{code}]")
 
 
 def _asked(form: Mapping[str, str], name: str) -> str:

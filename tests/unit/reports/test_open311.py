@@ -13,7 +13,7 @@ from producers.reports.domain.open311_in import UpdateForm
 from schemas.cases import REPORTER, LedgerKind, Satisfaction, Stage
 from schemas.errors import RecordError
 from schemas.ground import Ground
-from schemas.reports import Location, Urgency
+from schemas.reports import Location, Urgency, Visibility
 from tests import open311 as standard
 from tests.builders import GRID, NINE, POLICY, REGISTRY, a_case, opened
 
@@ -43,13 +43,18 @@ def test_a_place_may_be_an_id_or_an_address() -> None:
 def test_attributes_and_contact_are_taken() -> None:
     """What the definition asks; name, phone and e-mail go to the reporter's record."""
     found = submitted(
-        **{"attribute[URGENCY]": "urgent", "attribute[OCCURRED]": "2026-03-09T08:00:00+08:00"},
+        **{
+            "attribute[URGENCY]": "urgent",
+            "attribute[OCCURRED]": "2026-03-09T08:00:00+08:00",
+            "attribute[VISIBILITY]": "private",
+        },
         last_name="演",
         first_name="示",
         phone="13900001234",
         email="a@example.org",
     )
 
+    assert found.visibility is Visibility.PRIVATE
     assert (found.urgency, found.occurred_at) == (Urgency.URGENT, "2026-03-09T08:00:00+08:00")
     assert (found.reporter.name, found.reporter.phone, found.reporter.email) == ("演示", "13900001234", "a@example.org")
 
@@ -60,6 +65,7 @@ def test_attributes_and_contact_are_taken() -> None:
         ({"service_code": ""}, "service_code"),
         ({"service_code": "001"}, "service_code"),
         ({"service_code": "99999"}, "service_code"),
+        ({"attribute[VISIBILITY]": "secret"}, "attribute[VISIBILITY]"),
         ({"lat": ""}, "lat"),
         ({"lat": "north"}, "lat"),
         ({"lat": "nan"}, "lat"),
