@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 
+from infra.case.ledger import reporter
 from infra.kafka import read_to_end
 from infra.settings import Settings
 from schemas import codec
@@ -148,6 +149,7 @@ def test_what_a_reporter_adds_to_a_private_case_stays_restricted(
 
     [kept] = [codec.decode(REPORTERS, m.value()) for m in read_to_end(broker, REPORTERS) if m.key() == ident.encode()]
     assert kept.description == said
+    assert reporter(broker, case_id)[1] == [said]
     for topic in TOPICS:
         if topic is not REPORTERS:
             assert not [m for m in read_to_end(broker, topic) if said.encode() in raw(m)], topic.name

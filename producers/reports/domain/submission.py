@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from pipelines.domain import ids
 from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
 from schemas.cases import REPORTER, Closure, Command, Move, Satisfaction
@@ -205,7 +206,7 @@ def command(
 def reporters_command(request: ReporterRequest, case_id: CaseId, *, request_id: str, requested_at: datetime) -> Command:
     """Return the reporter's command to publish; asked again it has the same id. The note loses its phone numbers."""
     return Command(
-        command_id=f"{REPORTER}:{case_id[16:]}:{request_id}",
+        command_id=ids.reporters_command_id(case_id, request_id),
         case_id=case_id,
         move=Move(request.move),
         by=REPORTER,
