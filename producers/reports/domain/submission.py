@@ -81,7 +81,7 @@ class ReporterRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Body of `POST /follow/{case_id}`."""
 
     move: ReportersMove
-    request_id: Annotated[str | None, Meta(pattern="^[A-Za-z0-9._-]{1,40}$")] = None
+    request_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,40}$")] | None = None
     note: Text | None = None
     satisfaction: Satisfaction | None = None
 
