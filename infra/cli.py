@@ -39,6 +39,7 @@ app.command("infra.case.commands:app", name="case")
 app.command("infra.policy.commands:app", name="policy")
 app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit
 app.command("infra.replay.commands:replay", name="replay")
+app.command("infra.silence.commands:app", name="silence")
 app.command("infra.topics.commands:app", name="topics")
 app.command("infra.topics.commands:tail", name="tail")
 

@@ -103,7 +103,7 @@ def test_topics_that_a_copy_could_harm_take_none() -> None:
 
     assert taken == {
         topics.REPORTS, topics.CASE_COMMANDS, topics.CAMERA_EVENTS, topics.CASE_EVENTS,
-        topics.ALERTS_SLA, topics.ALERTS_CAMERA, topics.ALERTS_SAFETY,
+        topics.ALERTS_SLA, topics.ALERTS_CAMERA, topics.ALERTS_SAFETY, topics.VISITS,
     }  # fmt: skip
     assert not letters.takes_copies("somebody.elses")
 

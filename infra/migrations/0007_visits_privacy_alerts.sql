@@ -1,4 +1,4 @@
--- The visit log, and private cases. Creates, and adds columns with defaults: locks nothing, rewrites nothing.
+-- The visit log, private cases, alerts about several cameras. Creates, and adds columns with defaults: locks nothing, rewrites nothing.
 
 CREATE TABLE IF NOT EXISTS visits
 (
@@ -42,6 +42,12 @@ ALTER TABLE reports
 
 ALTER TABLE cases
     ADD COLUMN IF NOT EXISTS visibility LowCardinality(String) DEFAULT 'public' COMMENT '是否公开 public, or private: without text' AFTER supervisions;
+
+ALTER TABLE alerts
+    ADD COLUMN IF NOT EXISTS cameras Array(String) COMMENT '智慧眼编号 of a message about several cameras' AFTER detail;
+
+CREATE OR REPLACE VIEW v_alerts AS SELECT * FROM alerts FINAL
+COMMENT '告警 alerts of every kind';
 
 CREATE OR REPLACE VIEW v_reports AS SELECT * FROM reports FINAL
 COMMENT '网格员与群众上报 reports of workers and residents';
