@@ -21,7 +21,7 @@ from litestar.status_codes import (
     HTTP_503_SERVICE_UNAVAILABLE,
 )
 
-from infra.kafka import Producer
+from infra.kafka import BatchProducer, Producer
 from infra.logs import logger
 from infra.settings import Settings
 from producers.reports.cases import Cases
@@ -138,11 +138,9 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
         producer = app.state.producer = Producer(settings, SOURCE)
         results = app.state.results = Results(settings, asyncio.get_running_loop())
         cases = app.state.cases = Cases(settings)
-        relay = Producer(settings, SOURCE, delivery_timeout_ms=0)
-        outbox = app.state.outbox = Outbox(spool, relay)
+        outbox = app.state.outbox = Outbox(spool, BatchProducer(settings))
         async with outbox.running():
             yield
-        relay.close(0.0)  # what it holds is in the spool
         results.close()
         cases.close()
         log.info("intake_stopped", unacknowledged=producer.close(_FLUSH_S), spooled=spool.pending)
