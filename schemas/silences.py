@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from schemas.alerts import AlertKind
-from schemas.fields import GridId, Instant, PersonId, RecordId, Text
+from schemas.fields import CameraId, GridId, Instant, PersonId, RecordId, Text
 
 
 class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,6 +18,7 @@ class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     silence_id: RecordId
     grid_id: GridId
     kinds: Annotated[list[AlertKind], Meta(min_length=1, description="of alerts that a rule of the policy governs")]
+    cameras: Annotated[list[CameraId], Meta(description="these alone; none: every one of the grid")] = []
     since: Instant
     until: Instant
     author: PersonId

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.calendar import load_calendar
 from schemas.errors import RecordError, SetupError
-from schemas.grid import load_registry
+from schemas.grid import Registry, load_registry
 from schemas.silences import Silence
 from schemas.topics import SILENCES
 
@@ -38,6 +38,7 @@ def add(
     reason: str,
     since: datetime | None = None,
     kind: Annotated[list[AlertKind] | None, Parameter(negative="")] = None,
+    camera: Annotated[list[str] | None, Parameter(negative="")] = None,
     json: Json = False,
 ) -> None:
     """Silence an area: what lasts beyond the end fires then, and what was told before still gets its end.
@@ -51,15 +52,14 @@ def add(
         reason: why, for whoever looks.
         since: its beginning; without it, now.
         kind: of alerts, several times; without it, all that the policy in force has rules for.
+        camera: of the area, several times; without it, all of them.
         json: print one object.
     """
     settings, now = Settings(), utc_now()
     registry = load_registry(settings.district_dir)
     zone = ZoneInfo(load_calendar(settings.district_dir).zone)
-    first, last = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (since or now, until))
-    grids = [grid_id for grid_id in registry.grids if grid_id.startswith(area)]
-    if area not in {*registry.places, *registry.grids}:
-        raise SetupError("area", f"{area} is no grid, village, street or district")
+    first, last = ((at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC) for at in (since or now, until))
+    chosen = _by_grid(registry, area, camera)
     if author not in registry.people:
         raise SetupError("--author", f"{author} is not on the roster")
     if last <= max(first, now):
@@ -67,8 +67,17 @@ def add(
     kinds = _kinds(settings, kind)
     ident = f"{area}-{now:%Y%m%dT%H%M%S%f}"
     silences = [
-        Silence(silence_id=ident, grid_id=grid, kinds=kinds, since=first, until=last, author=author, reason=reason)
-        for grid in grids
+        Silence(
+            silence_id=ident,
+            grid_id=grid_id,
+            kinds=kinds,
+            cameras=cameras,
+            since=first,
+            until=last,
+            author=author,
+            reason=reason,
+        )
+        for grid_id, cameras in chosen.items()
     ]
     _send(settings, silences, now)
     show(_row(silences), as_json=json)
@@ -102,6 +111,19 @@ def list_silences(*, every: Annotated[bool, Parameter(name="--all", negative="")
     now = utc_now()
     found = [group for group in _known(Settings()).values() if every or max(each.until for each in group) > now]
     show([_row(group) for group in found], as_json=json)
+
+
+def _by_grid(registry: Registry, area: str, cameras: list[str] | None) -> dict[str, list[str]]:
+    """Return the grids of *area* that are meant, each with the cameras that are, or none for all of them."""
+    if area not in {*registry.places, *registry.grids}:
+        raise SetupError("area", f"{area} is no grid, village, street or district")
+    grids = [grid_id for grid_id in registry.grids if grid_id.startswith(area)]
+    if cameras is None:
+        return {grid_id: [] for grid_id in grids}
+    found = {grid_id: [c.id for c in registry.cameras_of.get(grid_id, []) if c.id in cameras] for grid_id in grids}
+    if missing := set(cameras) - {camera for group in found.values() for camera in group}:
+        raise SetupError("--camera", f"{', '.join(sorted(missing))}: not in {area}")
+    return {grid_id: group for grid_id, group in found.items() if group}
 
 
 def _kinds(settings: Settings, asked: list[AlertKind] | None) -> list[AlertKind]:
@@ -144,4 +166,5 @@ def _send(settings: Settings, silences: list[Silence], at: datetime) -> None:
 def _row(silences: list[Silence]) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(silences[0])
     row.pop("grid_id")
-    return row | {"kinds": ", ".join(silences[0].kinds), "grids": len(silences)}
+    cameras = [camera for silence in silences for camera in silence.cameras]
+    return row | {"kinds": ", ".join(silences[0].kinds), "cameras": ", ".join(cameras), "grids": len(silences)}

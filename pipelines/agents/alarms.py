@@ -25,7 +25,7 @@ from schemas.cases import Case, Stage
 from schemas.policy import Policy
 from schemas.silences import Silence
 
-SIGNAL, SILENCE = "/signal/", "/silence/"
+_SIGNAL, _SILENCE = "/signal/", "/silence/"
 _MUTE_KEPT: Final = timedelta(hours=1)  # after its end: a tick has told what waited for it long before
 
 
@@ -58,7 +58,7 @@ class Alarms:
 
     def load(self, key: str, value: bytes) -> None:
         """Take one recovered value; a signal of a kind that has no rule any more is left behind."""
-        if SILENCE in key:
+        if _SILENCE in key:
             held = msgspec.json.decode(value, type=Held)
             self._silences[held.silence.grid_id][held.silence.silence_id] = held
         else:
@@ -90,7 +90,7 @@ class Alarms:
         since = known.silence.since if known is not None else max(silence.since, at)
         taken = Held(replace(silence, since=since, until=max(silence.until, at)), version)
         held[silence.silence_id] = taken
-        key = f"{silence.grid_id}{SILENCE}{silence.silence_id}"
+        key = f"{silence.grid_id}{_SILENCE}{silence.silence_id}"
         self._changes[key] = Change(key.encode(), codec.encode(taken), version)
 
     def see(self, case: Case) -> None:
@@ -125,14 +125,14 @@ class Alarms:
 
     def _keep(self, signal: Signal) -> None:
         self._signals[signal.grid_id, signal.kind] = signal
-        key = f"{signal.grid_id}{SIGNAL}{signal.kind}"
+        key = f"{signal.grid_id}{_SIGNAL}{signal.kind}"
         self._changes[key] = Change(key.encode(), codec.encode(signal), signal.version)
 
     def _forget(self, before: datetime) -> None:
         for grid_id, silences in self._silences.items():
             for ident in [ident for ident, held in silences.items() if held.silence.until <= before]:
                 del silences[ident]
-                key = f"{grid_id}{SILENCE}{ident}"
+                key = f"{grid_id}{_SILENCE}{ident}"
                 self._changes[key] = Change(key.encode(), None)
         for inhibitions in self._inhibitions.values():
             inhibitions[:] = [i for i in inhibitions if i.mute.until is None or i.mute.until > before]
@@ -140,7 +140,7 @@ class Alarms:
     def _mutes(self, signal: Signal) -> Iterator[Mute]:
         for held in self._silences[signal.grid_id].values():
             if signal.kind in held.silence.kinds:
-                yield Mute(held.silence.since, held.silence.until)
+                yield Mute(held.silence.since, held.silence.until, frozenset(held.silence.cameras))
         codes = self._rules[signal.kind].inhibited_by
         for inhibition in self._inhibitions[signal.grid_id]:
             if inhibition.item in codes:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipelines.agents.alarms import SIGNAL, SILENCE, Alarms
+from pipelines.agents.alarms import Alarms
 from pipelines.domain import cases, silence
 from pipelines.domain.alerts import camera_alert, sla_alerts
 from pipelines.domain.cases import Cause, Outcome
@@ -117,13 +117,13 @@ class CaseProgram:
                 gone = msgspec.json.decode(value, type=Gone)
                 self._tally(gone.grid_id).gone = gone
         for key, value in state.items():
-            if b"/camera/" in key:
+            if b"/" not in key:
+                self._load_case(_decode_recovered(value).case, value)
+            elif b"/camera/" in key:
                 watched = msgspec.json.decode(value, type=Watched)
                 self._watched[watched.camera_id] = watched
-            elif SIGNAL.encode() in key or SILENCE.encode() in key:
-                self._alarms.load(key.decode(), value)
             elif not key.endswith(b"/gone"):
-                self._load_case(_decode_recovered(value).case, value)
+                self._alarms.load(key.decode(), value)
 
     def _load_case(self, case: Counted, value: bytes) -> None:
         tally = self._tally(case.grid_id)

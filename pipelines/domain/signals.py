@@ -26,14 +26,19 @@ from schemas.alerts import Alert, AlertKind, AlertStatus
 from schemas.policy import AlertRule
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
+Heard = tuple[datetime, Alert]  # an edge, and when it happened
 _RESOLVED: Final = {"open": "end", "firing": "resolved"}  # last part of a raw alert's id, and of its end's
 
 
 class Mute(Struct, frozen=True):
-    """Nothing fires in [since, until); None: nobody knows yet until when."""
+    """Nothing fires in [since, until); None: nobody knows yet until when.
+
+    With *cameras*, what those raise meanwhile counts from the end on, if it lasts; others are not held back.
+    """
 
     since: datetime
     until: datetime | None
+    cameras: frozenset[str] = frozenset()
 
 
 class Signal(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,7 +47,7 @@ class Signal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     grid_id: str
     kind: AlertKind
     version: int = 0
-    heard: tuple[tuple[datetime, Alert], ...] = ()  # edges that no tick has reached
+    heard: tuple[Heard, ...] = ()  # edges that no tick has reached
     on: dict[str, Alert] = {}  # by camera: what it raised
     since: datetime | None = None  # since when it is on, or off
     fired: Alert | None = None  # the incident's first message
@@ -72,16 +77,46 @@ def advance(signal: Signal, at: datetime, rule: AlertRule, mutes: Collection[Mut
 
     Edges count in the order of their times, in whichever order they were heard.
     """
-    due = sorted((each for each in signal.heard if each[0] <= at), key=lambda each: (each[0], each[1].alert_id))
+    of_all = [mute for mute in mutes if not mute.cameras]
+    due, later = _counted(signal.heard, at, [mute for mute in mutes if mute.cameras])
     sent: list[Alert] = []
-    if due:
-        later = tuple(each for each in signal.heard if each[0] > at)
+    if len(later) < len(signal.heard):
         signal = replace(signal, version=signal.version + 1, heard=later)
-    for happened_at, raw in due:
-        signal, more = edge(signal, raw, happened_at, rule, mutes)
+    for counts_at, raw in due:
+        signal, more = edge(signal, raw, counts_at, rule, of_all)
         sent += more
-    signal, more = settle(signal, at, rule, mutes)
+    signal, more = settle(signal, at, rule, of_all)
     return signal, sent + more
+
+
+def _counted(heard: Collection[Heard], at: datetime, mutes: Collection[Mute]) -> tuple[list[Heard], tuple[Heard, ...]]:
+    """Return the edges that count by *at*, each with the instant from which it does, and those that wait on.
+
+    What a muted camera raised waits for the end of the mute; when it is over sooner, neither counts.
+    """
+    counting, later = list[Heard](), [each for each in heard if each[0] > at]
+    waiting: dict[str, tuple[datetime | None, Heard]] = {}  # by camera: from when what it raised counts
+    for happened_at, raw in sorted((each for each in heard if each[0] <= at), key=_in_time):
+        camera = raw.camera_id or ""
+        counts_at, earlier = waiting.pop(camera, (None, (happened_at, raw)))
+        if counts_at is not None and counts_at <= happened_at:
+            counting.append((counts_at, earlier[1]))
+        if raw.status is AlertStatus.FIRING:
+            of_camera = [mute for mute in mutes if camera in mute.cameras]
+            waiting[camera] = _unmuted(happened_at, of_camera), (happened_at, raw)
+        else:
+            counting.append((happened_at, raw))
+    for counts_at, raised in waiting.values():
+        if counts_at is not None and counts_at <= at:
+            counting.append((counts_at, raised[1]))
+        else:
+            later.append(raised)
+    return sorted(counting, key=_in_time), tuple(later)
+
+
+def _in_time(each: Heard) -> tuple[datetime, str]:
+    """Order edges by time; a camera's of one instant stay as they came, and Python's sort keeps them so."""
+    return each[0], each[1].camera_id or ""
 
 
 def edge(

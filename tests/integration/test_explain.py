@@ -78,6 +78,28 @@ def test_what_is_no_case_is_refused(broker: Settings, case_id: str, asked: str, 
     assert said.stderr.count("\n") == 1
 
 
+def test_who_reported_privately_is_shown_to_who_may_read_it(broker: Settings, district: District, case_id: str) -> None:
+    """The case is there, without text; what was said is on the restricted topic, and the command finds it."""
+    body = {
+        "report_id": "to-be-private",
+        "grid_id": GRID,
+        "item_code": "01001",
+        "channel": "resident",
+        "occurred_at": "2026-03-09T17:00:00+08:00",
+        "description": "某某家中聚众赌博",
+        "reporter": {"name": "演示居民"},
+        "visibility": "private",
+    }
+    private = httpx.post(f"{broker.intake_url}/reports", json=body).json()["case_id"]
+    eventually(lambda: any(c.case_id == private for c in district.values(CASES)), within_s=30, what="the case is open")
+
+    told = json.loads(case_command(broker, "reporter", private, "--json").stdout)
+
+    assert (told["description"], told["name"]) == (body["description"], "演示居民")
+    assert all(body["description"] not in c.summary for c in district.values(CASES))
+    assert case_command(broker, "reporter", case_id).returncode == EXIT_SETUP  # a worker's: nobody is on the topic
+
+
 def test_a_ledger_is_taken_out_whole_and_sealed(
     broker: Settings, district: District, case_id: str, tmp_path: Path
 ) -> None:

@@ -61,6 +61,18 @@ def test_a_street_is_silenced_and_let_go_in_each_of_its_grids(published: Setting
         assert message.partition() == codec.partition_of(each.grid_id, published.partitions)
 
 
+def test_one_camera_is_silenced_in_its_grid_alone(published: Settings) -> None:
+    """Maintenance of a camera holds no other back."""
+    camera = next(camera for camera in REGISTRY.cameras.values() if camera.grid_id in GRIDS)
+    asked = ("--camera", camera.id, "--until", f"{NEXT_YEAR}-01-01", "--author", "st-001", "--reason", "检修", "--json")
+
+    added = told(silence(published, "add", STREET, *asked))
+
+    found = [codec.decode(SILENCES, message.value()) for message in read_to_end(published, SILENCES)]
+    mine = [each for each in found if each.silence_id == added["silence_id"]]
+    assert [(each.grid_id, each.cameras) for each in mine] == [(camera.grid_id, [camera.id])]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -68,6 +80,7 @@ def test_a_street_is_silenced_and_let_go_in_each_of_its_grids(published: Setting
         (STREET, "--until", "2020-01-01", "--author", "st-001", "--reason", "x"),
         (STREET, "--until", f"{NEXT_YEAR}-01-01", "--author", "nobody", "--reason", "x"),
         (STREET, "--until", f"{NEXT_YEAR}-01-01", "--author", "st-001", "--reason", "x", "--kind", "sla-breach"),
+        (STREET, "--until", f"{NEXT_YEAR}-01-01", "--author", "st-001", "--reason", "x", "--camera", "nowhere"),
     ],
 )
 def test_a_silence_of_nowhere_by_nobody_or_of_deadlines_is_refused(published: Settings, wrong: tuple[str, ...]) -> None:

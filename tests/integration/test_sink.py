@@ -26,6 +26,7 @@ from schemas.alerts import Alert, AlertKind, AlertStatus
 from schemas.cameras import CameraEvent, CameraEventKind, CameraStatus, CameraTelemetry, Clip, Phase
 from schemas.cases import CommandResult, GridState, LedgerKind, Move, Stage, Verdict
 from schemas.errors import EXIT_SETUP
+from schemas.reports import Visibility
 from schemas.topics import (
     ALERTS_SLA,
     CAMERA_EVENTS,
@@ -196,6 +197,20 @@ class TestWhileItRuns:
         assert row == {
             "home_visits": 2, "publicity": 1, "households_visited": 5, "households_informed": 40, "workers": 2,
         }  # fmt: skip
+
+    def test_reasons_on_a_private_case_are_in_no_view(
+        self, stack: Settings, producer: Producer, reader: Client
+    ) -> None:
+        """Whoever asks for commands sees that there was one, and why only of public cases."""
+        for visibility in Visibility:
+            case = a_case(case_id=f"{GRID}-{'secrecy' + visibility[:3]:a<10}", visibility=visibility)
+            sent(producer, CASES, f"case-{visibility}", case, key=case.case_id)
+            sent(producer, CASE_COMMANDS, f"asked-{visibility}", asked(case, Move.RETURN, note="不在本网格"))
+        caught_up(stack)
+
+        assert one(reader, "v_cases", "case-private")["visibility"] == "private"
+        assert one(reader, "v_case_commands", "asked-public")["note"] == "不在本网格"
+        assert one(reader, "v_case_commands", "asked-private")["note"] is None
 
     def test_a_repeated_record_is_one_row_and_an_older_version_is_none(
         self, stack: Settings, producer: Producer, reader: Client
