@@ -48,13 +48,14 @@ def explain(case: str, *, lang: Literal["zh", "en"] = "zh", json: Json = False) 
 
 @app.command
 def reporter(case: str, *, json: Json = False) -> None:
-    """Show who reported a case and, when it is private, what they said; for who may read `reporters.v1`.
+    """Show who reported a case and, when it is private, what they said and added; for who may read `reporters.v1`.
 
     Args:
         case: its number.
         json: print one object.
     """
-    show(msgspec.to_builtins(who_reported(Settings(), case)), as_json=json)
+    found, added = who_reported(Settings(), case)
+    show(msgspec.to_builtins(found) | {"added": added}, as_json=json)
 
 
 @app.command

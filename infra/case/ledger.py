@@ -9,6 +9,7 @@ from confluent_kafka import Message
 from infra.kafka import read_to_end
 from infra.reference import in_force
 from infra.settings import Settings
+from pipelines.domain import ids
 from pipelines.domain.explain import Explanation, explain
 from pipelines.domain.ledger import Book, bind
 from schemas import codec
@@ -50,21 +51,24 @@ def book(settings: Settings, case_id: str | None) -> Book:
     return found
 
 
-def reporter(settings: Settings, case_id: str) -> Reporter:
-    """Return who reported a case and, when it is private, what they said.
+def reporter(settings: Settings, case_id: str) -> tuple[Reporter, list[str]]:
+    """Return who reported a case and, when it is private, what they said then and what they added.
 
     Raises:
         RecordError: there is no such case, or nobody is known to have reported it.
         UnavailableError: the broker does not answer, or does not let this user read `reporters`.
     """
     case = _case_of(settings, case_id)
-    found: Reporter | None = None
+    added_prefix = ids.reporters_command_id(case_id, "").encode()
+    found: dict[bytes, Reporter] = {}
     for message in read_to_end(settings, REPORTERS):
-        if message.key() == case.origin_id.encode() and message.value() is not None:
-            found = codec.decode(REPORTERS, message.value())
-    if found is None:
+        key = message.key() or b""
+        if message.value() is not None and (key == case.origin_id.encode() or key.startswith(added_prefix)):
+            found[key] = codec.decode(REPORTERS, message.value())
+    first = found.pop(case.origin_id.encode(), None)
+    if first is None:
         raise RecordError("unknown_reporter", f"nobody is known to have reported case {case_id}")
-    return found
+    return first, [more.description or "" for more in found.values()]
 
 
 def every_case(settings: Settings) -> tuple[list[LedgerEvent], dict[str, Policy]]:

@@ -206,6 +206,10 @@ def _reopen(ledger: "_Ledger", asked: Asked) -> None:
     ledger.case = replace(ledger.case, closure=None)  # after the line that says which end it undoes
 
 
+def _remark(ledger: "_Ledger", _: Asked) -> None:
+    ledger.add(LedgerKind.REMARKED)
+
+
 _MOVES: Final[dict[Move, Callable[["_Ledger", Asked], None]]] = {
     Move.ACCEPT: _accept,
     Move.DISPATCH: _dispatch,
@@ -225,6 +229,7 @@ _MOVES: Final[dict[Move, Callable[["_Ledger", Asked], None]]] = {
     Move.SUPERVISE: _supervise,
     Move.FEEDBACK: _feedback,
     Move.REOPEN: _reopen,
+    Move.REMARK: _remark,
 }
 
 

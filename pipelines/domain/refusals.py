@@ -4,12 +4,13 @@ What a case allows follows from its sub-step; a command is then held to the acto
 and what it names, and to the limits of the policy the case was opened under.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
-from schemas.cases import Case, Clock, Closure, Command, Move, Stage, Substep, TaskState
+from schemas.cases import REPORTER, Case, Clock, Closure, Command, Move, Stage, Substep, TaskState
 from schemas.grid import Registry, Role
 from schemas.policy import Policy
 
@@ -31,7 +32,7 @@ class Asked(Struct, frozen=True):
     registry: Registry
 
 
-_ALWAYS: Final = frozenset({Move.CLOSE, Move.VOID, Move.SUPERVISE})
+_ALWAYS: Final = frozenset({Move.CLOSE, Move.VOID, Move.SUPERVISE, Move.REMARK})
 _AT_WORK: Final = _ALWAYS | {Move.DISPATCH, Move.RETURN, Move.PAUSE, Move.EXTEND, Move.ASSIGN, Move.HANDLE}
 _ALLOWED: Final[dict[Substep, frozenset[Move]]] = {
     Substep.AWAITING_ACCEPTANCE: _ALWAYS | {Move.ACCEPT, Move.DISPATCH},
@@ -41,9 +42,9 @@ _ALLOWED: Final[dict[Substep, frozenset[Move]]] = {
     Substep.EN_ROUTE: _AT_WORK | {Move.ARRIVE},
     Substep.IN_HAND: _AT_WORK,
     Substep.COORDINATED: (_AT_WORK | {Move.COMPLETE}) - {Move.CLOSE, Move.DISPATCH, Move.HANDLE, Move.RETURN},
-    Substep.PAUSED: frozenset({Move.RESUME, Move.EXTEND, Move.VOID, Move.SUPERVISE}),
-    Substep.AWAITING_VERIFICATION: frozenset({Move.VERIFY, Move.REWORK, Move.VOID, Move.SUPERVISE}),
-    Substep.CLOSED: frozenset({Move.FEEDBACK, Move.REOPEN}),
+    Substep.PAUSED: frozenset({Move.RESUME, Move.EXTEND, Move.VOID, Move.SUPERVISE, Move.REMARK}),
+    Substep.AWAITING_VERIFICATION: frozenset({Move.VERIFY, Move.REWORK, Move.VOID, Move.SUPERVISE, Move.REMARK}),
+    Substep.CLOSED: frozenset({Move.FEEDBACK, Move.REOPEN, Move.REMARK}),
 }
 _OF_STAGE: Final = {
     Stage.REPORTED: Substep.AWAITING_DISPATCH,
@@ -67,8 +68,19 @@ _ROLES: Final[dict[Move, frozenset[Role]]] = {
     Move.SUPERVISE: _CENTRES,
     Move.FEEDBACK: _OFFICE,
 }
+_OF_REPORTER: Final = frozenset({Move.FEEDBACK, Move.REOPEN, Move.REMARK})
 _REASONED: Final = frozenset(
-    {Move.RETURN, Move.PAUSE, Move.EXTEND, Move.ASSIGN, Move.CLOSE, Move.VOID, Move.SUPERVISE, Move.REOPEN}
+    {
+        Move.RETURN,
+        Move.PAUSE,
+        Move.EXTEND,
+        Move.ASSIGN,
+        Move.CLOSE,
+        Move.VOID,
+        Move.SUPERVISE,
+        Move.REOPEN,
+        Move.REMARK,
+    }
 )
 _INDEPENDENT: Final = frozenset({Move.VERIFY, Move.REWORK, Move.FEEDBACK})
 
@@ -91,9 +103,14 @@ def allowed_moves(case: Case) -> list[Move]:
     return [move for move in Move if move in allowed]
 
 
+def reporters_moves(moves: Iterable[Move]) -> list[Move]:
+    """Return those of *moves* that a reporter may ask for."""
+    return [move for move in moves if move in _OF_REPORTER]
+
+
 def refuse(asked: Asked) -> Refusal | None:
     """Return why the command is not allowed, or None when it is."""
-    for check in (_stage_refusal, _actor_refusal, _person_refusal, _content_refusal, _limit_refusal):
+    for check in (_stage_refusal, _roster_refusal, _role_refusal, _person_refusal, _content_refusal, _limit_refusal):
         refusal = check(asked)
         if refusal is not None:
             return refusal
@@ -107,10 +124,20 @@ def _stage_refusal(asked: Asked) -> Refusal | None:
     return Refusal(reason="illegal_move", detail=f"{asked.command.move} is not allowed while {asked.case.stage} ({at})")
 
 
-def _actor_refusal(asked: Asked) -> Refusal | None:
+def _roster_refusal(asked: Asked) -> Refusal | None:
     command, case = asked.command, asked.case
+    if command.by == REPORTER:
+        is_theirs = command.move in _OF_REPORTER
+        return None if is_theirs else Refusal(reason="role", detail=f"{command.move} is not for who reported")
     if not asked.registry.serves(command.by, case.grid_id, asked.at):
         return Refusal(reason="not_on_roster", detail=f"{command.by} does not serve grid {case.grid_id}")
+    return None
+
+
+def _role_refusal(asked: Asked) -> Refusal | None:
+    command, case = asked.command, asked.case
+    if command.by == REPORTER:
+        return None
     role = asked.registry.people[command.by].role
     if command.move in _ROLES and role not in _ROLES[command.move]:
         return Refusal(reason="role", detail=f"{command.move} is not for role {role}")

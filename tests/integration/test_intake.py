@@ -21,7 +21,7 @@ from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPI
 from tests.builders import CHECKER, GRID, NINE, REGISTRY, WORKER
 from tests.conftest import eventually, process
 from tests.district import District
-from tests.unit.reports.test_picture import PLACE, a_bomb, with_exif
+from tests.unit.reports.test_picture import PLACE, a_bomb, a_picture, with_exif
 
 LIMIT_BYTES = 256 << 10
 CASE = f"{GRID}-aaaaaaaaaa"
@@ -323,6 +323,24 @@ def test_a_photo_is_stored_and_only_its_reference_travels(intake: httpx.Client, 
     assert len(record.value() or b"") < 1000
 
 
+def test_a_photo_is_read_once_a_report_names_it(intake: httpx.Client) -> None:
+    """As JPEG that caches may keep; before that, of a private report, and under what is no name, there is none."""
+    refs = [intake.post("/photos", content=a_picture("PNG", (n, 9))).json()["media"] for n in (7, 8)]
+    place, private = (f"/photos/{ref.removeprefix('photo:')}" for ref in refs)
+    assert intake.get(place).status_code == 404
+
+    bodies = [a_body(media=refs[1:], visibility="private"), a_body(media=refs[:1])]
+    assert [intake.post("/reports", json=body).status_code for body in bodies] == [201, 201]
+    eventually(lambda: intake.get(place).is_success, within_s=10, what="the report is known")
+    found = intake.get(place)
+
+    assert place.endswith(sha256(found.content).hexdigest())
+    assert (found.headers["content-type"], found.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
+    assert "immutable" in found.headers["cache-control"]
+    wrong = [intake.get(wrong) for wrong in (private, f"/photos/{'0' * 64}", "/photos/x")]
+    assert [(answer.status_code, answer.json()["reason"]) for answer in wrong] == [(404, "not_found")] * 3
+
+
 @pytest.mark.parametrize(
     ("content", "status", "reason"),
     [
@@ -401,7 +419,7 @@ class PlayedLane:
             reason="illegal_move" if refused else None,
             detail="not now" if refused else None,
             stage=Stage.DISPATCHED,
-            allowed=[Move.ACKNOWLEDGE],
+            allowed=[Move.ACKNOWLEDGE, Move.REMARK],
         )
         self._district.producer.send(
             CASE_RESULTS, key=result.grid_id, ce_id=f"{command_id}/{verdict}", at=NINE, value=result
@@ -437,7 +455,7 @@ def test_a_command_is_answered_by_its_lane(
 
     assert answer.status_code == status, answer.text
     assert answer.json()["verdict"] == verdict
-    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge"])
+    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge", "remark"])
     assert answer.json().get("reason") == ("illegal_move" if status == 409 else None)
     [record] = records(broker, CASE_COMMANDS, ident)
     assert (record.key(), record.partition()) == (GRID.encode(), codec.partition_of(GRID, broker.partitions))

@@ -11,7 +11,19 @@ from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.opening import Opening, open_case
 from pipelines.domain.refusals import Refusal, substep
 from schemas.alerts import AlertKind, AlertStatus
-from schemas.cases import Case, Clock, Closure, LedgerKind, Level, Move, Satisfaction, Stage, Substep, TaskState
+from schemas.cases import (
+    REPORTER,
+    Case,
+    Clock,
+    Closure,
+    LedgerKind,
+    Level,
+    Move,
+    Satisfaction,
+    Stage,
+    Substep,
+    TaskState,
+)
 from schemas.grid import Absence, Registry
 from schemas.reports import Channel, Urgency
 from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WORKER, a_case, asked, moved, seconds
@@ -282,3 +294,33 @@ def test_after_rework_a_department_can_be_given_its_part_again() -> None:
 
     assert (again.tasks, again.timer) == ({DEPARTMENT: TaskState.OPEN}, reworked.timer)
     assert refused(again, Move.HANDLE) == "illegal_move"
+
+
+@pytest.mark.parametrize(
+    ("move", "more"),
+    [
+        (Move.FEEDBACK, {"satisfaction": Satisfaction.DISSATISFIED}),
+        (Move.REOPEN, {"note": NOTE}),
+        (Move.REMARK, {"note": NOTE}),
+    ],
+)
+def test_who_reported_says_how_it_ended_and_may_ask_again(move: Move, more: dict[str, object]) -> None:
+    """On no roster, and allowed all the same; nothing else is."""
+    case = closed()
+
+    [event] = taken(case, move, REPORTER, **more).events
+
+    assert (event.by, event.satisfaction or event.note) == (REPORTER, *more.values())
+    assert refused(working(), Move.HANDLE, REPORTER) == "role"
+    assert refused(working(), Move.REOPEN, REPORTER, note=NOTE) == "illegal_move"
+
+
+def test_a_remark_changes_nothing_but_the_ledger() -> None:
+    """补充说明 at any stage, with words; the clock goes on as it was."""
+    case = working()
+
+    after = taken(case, Move.REMARK, note=NOTE).case
+
+    assert replace(after, version=case.version, updated_at=case.updated_at) == case
+    assert refused(case, Move.REMARK) == "note"
+    assert refused(case, Move.REMARK, REPORTER, note=" ") == "note"

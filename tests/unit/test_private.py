@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipelines.agents.case_program import CaseProgram
 from pipelines.domain import ids
 from pipelines.stream.program import Output
-from producers.reports.domain import open311
+from producers.reports.domain import open311_in
 from schemas import codec
 from schemas.cases import Case, Command, LedgerEvent, LedgerKind, Move
 from schemas.reports import Location, Visibility
@@ -70,10 +70,10 @@ def test_the_public_list_leaves_private_cases_out() -> None:
         replace(values(a_life(visibility), CASES.name)[0], case_id=f"{GRID}-{visibility}") for visibility in Visibility
     ]
     public, private = (case.case_id for case in cases)
-    every = open311.Query(
+    every = open311_in.Query(
         ids=frozenset(), codes=frozenset(), statuses=frozenset(), since=NINE, until=NINE + timedelta(days=1), first=0,
         count=9,
     )  # fmt: skip
 
-    assert [case.case_id for case in open311.select(cases, every)] == [public]
-    assert open311.select(cases[1:], replace(every, ids=frozenset({private}))) == cases[1:]
+    assert [case.case_id for case in open311_in.select(cases, every)] == [public]
+    assert open311_in.select(cases[1:], replace(every, ids=frozenset({private}))) == cases[1:]

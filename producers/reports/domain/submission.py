@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from pipelines.domain import ids
 from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
-from schemas.cases import Closure, Command, Move, Satisfaction
+from schemas.cases import REPORTER, Closure, Command, Move, Satisfaction
 from schemas.errors import RecordError
 from schemas.fields import CaseId, GridId, Instant, ItemCode, MediaRef, PersonId, RecordId, Text
 from schemas.grid import Registry
@@ -24,6 +25,14 @@ class Source(StrEnum):
 
     WORKER = "worker"
     RESIDENT = "resident"
+
+
+class ReportersMove(StrEnum):
+    """What a reporter may ask of the case they reported."""
+
+    FEEDBACK = Move.FEEDBACK
+    REOPEN = Move.REOPEN
+    REMARK = Move.REMARK
 
 
 class Contact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +77,15 @@ class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     satisfaction: Satisfaction | None = None
 
 
+class ReporterRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /follow/{case_id}`."""
+
+    move: ReportersMove
+    request_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,40}$")] | None = None
+    note: Text | None = None
+    satisfaction: Satisfaction | None = None
+
+
 def digest(submission: Submission) -> str:
     """Return what tells two reports under one id apart: 16 hex digits.
 
@@ -76,8 +94,12 @@ def digest(submission: Submission) -> str:
     which may come in a header once and in the body the next time. Of a private report
     what it says does not count either, so another text under its id passes for a repeat.
     """
-    public = replace(_public(submission), report_id=None, reporter=None)
-    return sha256(msgspec.json.encode(public, order="sorted")).hexdigest()[:16]
+    return _digest(_public(submission))
+
+
+def _digest(public: Submission) -> str:
+    told = replace(public, report_id=None, reporter=None)
+    return sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:16]
 
 
 def accept(
@@ -99,7 +121,7 @@ def accept(
         occurred_at=checked(submission.occurred_at, Instant, "occurred_at"),
         received_at=received_at,
         description=public.description,
-        digest=digest(submission),
+        digest=_digest(public),
         urgency=public.urgency,
         location=public.location,
         reported_by=public.reported_by,
@@ -160,8 +182,11 @@ def command(
     """Return the command to publish; the note loses its phone numbers.
 
     Raises:
-        RecordError: the case's grid is unknown; whether the case exists is for its lane to say.
+        RecordError: the case's grid is unknown, or it poses as the reporter's; whether the case exists is for its
+            lane to say.
     """
+    if request.by == REPORTER:
+        raise RecordError("not_on_roster", "a reporter asks with the case's code, at /follow", "by")
     _check_grid(case_id[:15], registry, "case_id")
     return Command(
         command_id=command_id,
@@ -174,5 +199,18 @@ def command(
         closure=request.closure,
         duplicate_of=request.duplicate_of,
         extend_ms=request.extend_ms,
+        satisfaction=request.satisfaction,
+    )
+
+
+def reporters_command(request: ReporterRequest, case_id: CaseId, *, request_id: str, requested_at: datetime) -> Command:
+    """Return the reporter's command to publish; asked again it has the same id. The note loses its phone numbers."""
+    return Command(
+        command_id=ids.reporters_command_id(case_id, request_id),
+        case_id=case_id,
+        move=Move(request.move),
+        by=REPORTER,
+        requested_at=requested_at,
+        note=None if request.note is None else scrub(request.note),
         satisfaction=request.satisfaction,
     )
