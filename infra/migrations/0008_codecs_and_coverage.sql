@@ -170,16 +170,14 @@ ALTER TABLE v_grid_counts
     COMMENT COLUMN IF EXISTS escalations '升级次数 rungs climbed',
     COMMENT COLUMN IF EXISTS reworks '返工次数 times verification failed';
 
-ALTER TABLE v_kpi
-    COMMENT COLUMN IF EXISTS district_id '区编码6位 district, 6 digits',
-    COMMENT COLUMN IF EXISTS reported '立案数 cases opened',
-    COMMENT COLUMN IF EXISTS archived '归档数 cases archived and not reopened',
-    COMMENT COLUMN IF EXISTS open '在办数 cases open now',
-    COMMENT COLUMN IF EXISTS void '作废数 cases voided',
-    COMMENT COLUMN IF EXISTS disposal_ratio '处置到位率 put right, of reported; null of nothing',
-    COMMENT COLUMN IF EXISTS archived_locally '村街归档数 archived by village or street',
-    COMMENT COLUMN IF EXISTS archived_by_district '区级归档数 archived by district or department',
-    COMMENT COLUMN IF EXISTS breached_cases '超期案件数 cases that missed a deadline';
+ALTER TABLE v_grid_visits
+    COMMENT COLUMN IF EXISTS grid_id '网格编码15位 grid, 15 digits',
+    COMMENT COLUMN IF EXISTS home_visits '入户走访数 home visits',
+    COMMENT COLUMN IF EXISTS publicity '政策宣传数 publicity rounds',
+    COMMENT COLUMN IF EXISTS households_visited '走访户数 homes reached by visits',
+    COMMENT COLUMN IF EXISTS households_informed '宣传户数 homes reached by publicity',
+    COMMENT COLUMN IF EXISTS workers '网格员数 workers who went',
+    COMMENT COLUMN IF EXISTS last_at '最近一次 when the last was';
 
 -- Every figure is of distinct seconds or of extremes, which a repeated record cannot change: no FINAL is needed.
 CREATE OR REPLACE VIEW v_camera_hours
