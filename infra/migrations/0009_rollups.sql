@@ -181,6 +181,8 @@ FROM
     UNION ALL
     SELECT toStartOfMinute(at) AS minute, topic, dateDiff('millisecond', at, appended_at) AS delay FROM alerts FINAL
     UNION ALL
+    SELECT toStartOfMinute(received_at) AS minute, topic, dateDiff('millisecond', received_at, appended_at) AS delay FROM visits FINAL
+    UNION ALL
     -- A letter sent again has another time of appending, which may be in another month.
     SELECT toStartOfMinute(appended_at) AS minute, topic, 0 AS delay
     FROM (SELECT topic, appended_at FROM dead_letters ORDER BY appended_at LIMIT 1 BY ce_id)

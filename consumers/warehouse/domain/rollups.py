@@ -58,6 +58,7 @@ ROLL_UPS: Final = (
         sources={
             "reports": "toStartOfMinute(received_at)",
             "case_commands": "toStartOfMinute(requested_at)",
+            "visits": "toStartOfMinute(received_at)",
             "camera_events": "toStartOfMinute(occurred_at)",
             "camera_telemetry": "toStartOfMinute(observed_at)",
             "case_events": "toStartOfMinute(at)",
