@@ -17,7 +17,7 @@ from consumers.warehouse.sink import GROUP
 from infra import logs
 from infra.clickhouse import Role, connect
 from infra.clock import utc_now
-from infra.replay import instant
+from infra.replay.letters import instant
 from infra.settings import Settings
 from infra.show import Json, show
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, UnavailableError
