@@ -18,7 +18,7 @@ from aiokafka import TopicPartition as Place
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from consumers.warehouse.batch import MAX_RECORDS, Batch
+from consumers.warehouse.batch import Batch
 from consumers.warehouse.daily import every_day
 from consumers.warehouse.domain.progress import TABLE as PROGRESS
 from consumers.warehouse.domain.progress import Interval, Written
@@ -35,6 +35,7 @@ from schemas.topics import BY_NAME
 
 GROUP: Final = "gridwatch-sink"
 _POLL_S: Final = 0.05
+_READ: Final = 10_000  # records at once: a batch is at most so much too large
 _FIRST_RETRY_S: Final = 0.25
 _LAST_RETRY_S: Final = 5.0
 _LAST_WORDS_S: Final = 5.0  # for a write under way when the sink is told to stop
@@ -87,7 +88,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.wait({writing}, timeout=_LAST_WORDS_S)
 
     async def _read(self) -> None:
-        found = await self._consumer.getmany(timeout_ms=int(_POLL_S * 1000), max_records=MAX_RECORDS)
+        found = await self._consumer.getmany(timeout_ms=int(_POLL_S * 1000), max_records=_READ)
         batch = self._batch
         await asyncio.sleep(0)  # the next fetch goes out before we work on this one
         if batch is not self._batch:
