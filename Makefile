@@ -43,7 +43,7 @@ chromium:
 	  || { echo "the page's tests need Chromium: sudo apt-get install chromium fonts-noto-cjk"; exit 1; }
 
 bench: setup ## every benchmark, written into docs/performance.md
-	@for name in grids cases timers recovery alerts intake queries; do $(BIN)/gridwatch bench $$name --json --write || exit 1; done
+	@for name in grids cases timers recovery alerts intake queries sink; do $(BIN)/gridwatch bench $$name --json --write || exit 1; done
 
 lock: $(BIN)/uv ## write requirements.txt and the jar list again from pyproject.toml and jgo.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev pyproject.toml -o requirements.txt --custom-compile-command "make lock"

@@ -52,7 +52,6 @@ PROCESSES = {
     "rollups": "consumers.warehouse.rollups",
     "dashboard": "consumers.dashboard",
     "broker": "infra.local.broker",
-    "warehouse": "infra.local.warehouse",
 }
 
 _err = Console(stderr=True, highlight=False)
@@ -224,7 +223,7 @@ def bench(name: str, *arguments: Annotated[str, Parameter(allow_leading_hyphen=T
     """Run one benchmark of this checkout; exit 1 when a result is not the oracle's.
 
     Args:
-        name: grids, cases, timers, recovery, alerts, intake or queries.
+        name: grids, cases, timers, recovery, alerts, intake, queries or sink.
         arguments: --json, --write, --size N, --rounds N.
     """
     checkout = Path(__file__).resolve().parent.parent
@@ -245,6 +244,13 @@ def _process(name: str) -> None:
 
 for _name in PROCESSES:
     _process(_name)
+
+
+@app.command(help_flags=())
+def warehouse(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+    """Run the embedded warehouse in the foreground, or hold its tables against the topics: rebuild, reconcile."""
+    module = "consumers.warehouse.commands" if arguments else "infra.local.warehouse"
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell wanted
 
 
 def _say(mark: str, what: str, detail: str) -> None:

@@ -1,5 +1,7 @@
 """The sink: every topic with a table, into ClickHouse."""
 
+import asyncio
+import gc
 import signal
 import sys
 from threading import Event
@@ -30,11 +32,12 @@ def main() -> None:
 
 
 def _run(settings: Settings, stop: Event) -> None:
+    gc.set_threshold(50_000, 20, 100)  # a batch is many thousand objects that die together
     check_topics(settings)
     with Producer(settings, "sink") as producer:
         store = Store(settings, producer)
         try:
-            Sink(settings, store).run(stop.is_set)
+            asyncio.run(Sink(settings, store).run(stop.is_set))
         finally:
             store.close()
 

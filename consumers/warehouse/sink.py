@@ -1,143 +1,185 @@
 """From topics to tables: read, write, and only then commit.
 
 Every arrow is at least once; rows are identified by their keys, so reading again after a
-crash changes nothing that a view shows. While the warehouse is away the sink holds its
-batch, pauses its partitions and keeps its place in the group: the topics are the buffer.
+crash changes nothing that a view shows. One batch is written while the next is read; batches
+of one sink never overtake each other, so of two versions the one that was read last is stored
+last. While the warehouse is away the sink holds two batches, asks for no more and keeps its
+place in the group: the topics are the buffer.
 """
 
+import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as Place
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
 
-from consumers.warehouse.batch import MAX_RECORDS, Batch
-from consumers.warehouse.domain.rows import SUNK, Record
+from consumers.warehouse.batch import Batch
+from consumers.warehouse.daily import every_day
+from consumers.warehouse.domain.progress import TABLE as PROGRESS
+from consumers.warehouse.domain.progress import Interval, Written
+from consumers.warehouse.domain.rows import SUNK
 from consumers.warehouse.store import Store
-from infra import clock
-from infra.kafka import consumer, headers
+from infra import (
+    aiokafka_speed,  # noqa: F401 - it changes aiokafka
+    clock,
+)
 from infra.logs import logger
 from infra.settings import Settings
 from schemas.errors import UnavailableError
 from schemas.topics import BY_NAME
 
 GROUP: Final = "gridwatch-sink"
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.05
+_READ: Final = 10_000  # records at once: a batch is at most so much too large
 _FIRST_RETRY_S: Final = 0.25
 _LAST_RETRY_S: Final = 5.0
+_LAST_WORDS_S: Final = 5.0  # for a write under way when the sink is told to stop
+_DAY_MS: Final = 24 * 3600 * 1000
 
 
-class Sink:
+class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     """One member of the sink's consumer group."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._store, self._batch, self._held = store, Batch(), False
-        self._consumer: Consumer = consumer(
-            settings,
-            GROUP,
-            **{
-                # A sink that comes back under its name takes its partitions at once, no rebalance.
-                "group.instance.id": f"sink-{settings.worker_id}",
-                "session.timeout.ms": int(settings.session_timeout_s * 1000),
-                "fetch.wait.max.ms": 100,
-                "queued.max.messages.kbytes": 32 << 10,
-            },
-        )
+    def __init__(self, settings: Settings, store: Store, *, group: str = GROUP) -> None:
+        self._settings, self._store, self._group = settings, store, group
+        self._batch = Batch()
+        self._interval = Interval(f"sink-{settings.worker_id}", clock.monotonic_s())
+        self._reached: dict[tuple[str, int], int] = {}
+        self._consumer: Any = None
 
-    def run(self, stopping: Callable[[], bool]) -> None:
+    async def run(self, stopping: Callable[[], bool]) -> None:
         """Move records until *stopping* says so; what is not committed then is read again by the next run.
 
         Raises:
             SetupError: the warehouse's tables are not those of this release.
             UnavailableError: the consumer has failed for good.
         """
-        topics = [topic.name for topic in SUNK]
-        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        self._consumer = open_consumer(self._settings, self._group)
+        self._consumer.subscribe([topic.name for topic in SUNK], listener=self)
+        daily = asyncio.create_task(every_day(self._settings, self._group))
         try:
-            while not stopping():
-                self._take(self._consumer.consume(MAX_RECORDS, timeout=_POLL_S))
-                if self._batch.is_due(clock.monotonic_s()):
-                    self._write(stopping)
+            await self._consumer.start()
+            await self._move(stopping)
+        except KafkaError as error:
+            raise UnavailableError("kafka", str(error)) from error
         finally:
-            self._consumer.close()
+            daily.cancel()
+            await self._consumer.stop()
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        self._batch.add(_records(messages), clock.monotonic_s())
+    async def _move(self, stopping: Callable[[], bool]) -> None:
+        writing: asyncio.Task[None] | None = None
+        while not stopping():
+            if writing is not None and writing.done():
+                writing.result()
+                writing = None
+            if writing is None and self._batch.is_due(clock.monotonic_s()):
+                batch, self._batch = self._batch, Batch()
+                writing = asyncio.create_task(self._write(batch, stopping))
+            if self._batch.is_full and writing is not None:
+                await asyncio.wait({writing}, timeout=_POLL_S)
+            else:
+                await self._read()
+        if writing is not None:
+            await asyncio.wait({writing}, timeout=_LAST_WORDS_S)
 
-    def _write(self, stopping: Callable[[], bool]) -> None:
-        """Write and commit the batch, trying again for as long as the warehouse is away."""
-        delay_s = _FIRST_RETRY_S
-        while self._batch.records and not stopping():
+    async def _read(self) -> None:
+        found = await self._consumer.getmany(timeout_ms=int(_POLL_S * 1000), max_records=_READ)
+        batch = self._batch
+        await asyncio.sleep(0)  # the next fetch goes out before we work on this one
+        if batch is not self._batch:
+            return  # revoked in between: committing what follows would skip what was dropped
+        now_s = clock.monotonic_s()
+        for place, records in found.items():
+            batch.add(BY_NAME[place.topic], place.partition, records, now_s)
+
+    async def _write(self, batch: Batch, stopping: Callable[[], bool]) -> None:
+        """Write and commit *batch*, trying again for as long as the warehouse is away."""
+        delay_s, waited = _FIRST_RETRY_S, False
+        tables, started_s = self._tables(batch), clock.monotonic_s()
+        while not stopping():
             try:
-                self._store.write(self._batch.records)
+                await asyncio.to_thread(self._store.write, tables, batch.rejects)
                 break
             except UnavailableError as error:
-                logger().warning("sink_waits", records=len(self._batch.records), reason=str(error))
-            self._hold()
+                logger().warning("sink_waits", records=batch.records, reason=str(error))
+            waited = True
             # Jitter, so that several sinks do not return in step.
-            self._stay_in_group(delay_s * random.uniform(0.5, 1.0), stopping)
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
             delay_s = min(2 * delay_s, _LAST_RETRY_S)
-        self._release()
-        if not stopping():
-            self._commit()
-
-    def _stay_in_group(self, seconds: float, stopping: Callable[[], bool]) -> None:
-        until = clock.monotonic_s() + seconds
-        while clock.monotonic_s() < until and not stopping():
-            message = self._consumer.poll(_POLL_S)
-            self._take([] if message is None else [message])
-
-    def _hold(self) -> None:
-        if not self._held:
-            self._held = True
-            self._consumer.pause(self._consumer.assignment())
-
-    def _release(self) -> None:
-        if self._held:
-            self._held = False
-            self._consumer.resume(self._consumer.assignment())
-            logger().info("sink_goes_on")
-
-    def _commit(self) -> None:
-        offsets = [TopicPartition(topic, p, offset) for (topic, p), offset in self._batch.next_offsets().items()]
-        self._batch.clear()
-        if not offsets:
+        else:
             return
+        if waited:
+            logger().info("sink_goes_on")
+        self._note(batch, seconds=clock.monotonic_s() - started_s)
+        await self._commit(batch)
+
+    def _tables(self, batch: Batch) -> dict[str, Any]:
+        """Return the rows to write: those of *batch* and, every ten seconds, the sink's own."""
+        tables, now_s = batch.tables(), clock.monotonic_s()
+        self._reached |= batch.next_offsets
+        if self._interval.is_due(now_s):
+            tables[PROGRESS] = self._interval.close(clock.utc_now(), now_s, self._lags())
+        return tables
+
+    def _lags(self) -> Counter[str]:
+        """Return how many records of each topic are behind what was given to be written, as the last fetch knew."""
+        lags: Counter[str] = Counter()
+        for place in self._consumer.assignment():
+            end = self._consumer.highwater(place)
+            if end is not None:
+                lags[place.topic] += max(0, end - self._reached.get(place, end))
+        return lags
+
+    def _note(self, batch: Batch, *, seconds: float) -> None:
+        now_ms = clock.utc_now().timestamp() * 1000
+        rejects = Counter(reject.topic.name for reject in batch.rejects)
+        for topic, records in batch.counts.items():
+            written = Written(
+                records=records,
+                rejects=rejects[topic],
+                freshness_ms=int(now_ms - batch.oldest_ms[topic]),
+                write_ms=int(seconds * 1000),
+            )
+            self._interval.add(topic, written)
+
+    async def _commit(self, batch: Batch) -> None:
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # the rows are in; whoever owns the partitions reads them again
+            await self._consumer.commit({Place(*place): offset for place, offset in batch.next_offsets.items()})
+        except (KafkaError, IllegalStateError) as error:
+            # The rows are in; whoever owns the partitions reads them again.
             logger().warning("commit_refused", reason=str(error))
 
-    def _assigned(self, reader: Any, partitions: list[TopicPartition]) -> None:
-        logger().info("sink_assigned", partitions=len(partitions))
-        reader.assign(partitions)
-        if self._held:
-            reader.pause(partitions)
+    async def on_partitions_assigned(self, assigned: set[Place]) -> None:
+        """Say so: the supervisor waits for it."""
+        logger().info("sink_assigned", partitions=len(assigned))
 
-    def _revoked(self, reader: Any, _partitions: list[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: set[Place]) -> None:
         """Drop what is not committed: its next owner, perhaps we, starts at the commit."""
-        self._batch.clear()
-        reader.unassign()
+        del revoked
+        self._batch = Batch()
+        self._reached = {}
 
 
-def _records(messages: Sequence[Message]) -> Iterator[Record]:
-    for message in messages:
-        error = message.error()
-        if error is not None and error.fatal():
-            raise UnavailableError("kafka", str(error))
-        if error is not None:
-            logger().warning("kafka_says", reason=str(error))
-            continue
-        yield Record(
-            topic=BY_NAME[str(message.topic())],
-            partition=message.partition() or 0,
-            offset=message.offset() or 0,
-            appended_ms=message.timestamp()[1],
-            key=_bytes(message.key()),
-            value=_bytes(message.value()),
-            headers=headers(message),
-        )
-
-
-def _bytes(content: str | bytes | None) -> bytes | None:
-    return content.encode() if isinstance(content, str) else content
+def open_consumer(settings: Settings, group: str) -> Any:
+    """Return a consumer that reads ahead by 16 MiB at most and never commits by itself; it is not started yet."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        group_id=group,
+        # A sink that comes back under its name takes its partitions at once, no rebalance.
+        group_instance_id=f"sink-{settings.worker_id}",
+        session_timeout_ms=int(settings.session_timeout_s * 1000),
+        heartbeat_interval_ms=int(settings.session_timeout_s * 200),
+        partition_assignment_strategy=[RangePartitionAssignor],  # librdkafka's, which sinks before this one used
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        # While the warehouse is away nothing is asked for; heartbeats, on the same loop, show that we live.
+        max_poll_interval_ms=_DAY_MS,
+        fetch_max_wait_ms=int(_POLL_S * 1000),  # a fetch under way is of idle partitions: busy ones wait for it
+        fetch_max_bytes=16 << 20,  # all that is ever read ahead
+        max_partition_fetch_bytes=4 << 20,
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench import alerts, cases, grids, intake, queries, recovery, timers
+from tests.bench import alerts, cases, grids, intake, queries, recovery, sink, timers
 from tests.bench.report import Report, note, write
 from tests.bench.stage import Stage, stage
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[Stage, argparse.Namespace], Report]] = {
     "alerts": lambda on, asked: alerts.bench(on, rounds=asked.rounds, capacity_events=asked.size or 30_000),
     "recovery": lambda on, asked: recovery.bench(on, keys=asked.size or 1_000_000, rounds=asked.rounds),
     "intake": lambda on, asked: intake.bench(on, reports=asked.size or 20_000, rounds=asked.rounds),
+    "sink": lambda on, asked: sink.bench(on, rows=asked.size or 400_000, rounds=asked.rounds),
     "queries": lambda on, asked: queries.bench(on, rows=asked.size or 20_000_000, rounds=asked.rounds),
     "cases": lambda on, asked: cases.bench(on, reports=asked.size or 50_000, rounds=asked.rounds),
     "timers": lambda on, asked: timers.bench(on, cases=asked.size or 1_000_000),

@@ -28,6 +28,7 @@ from infra.local.ports import free_port
 from infra.local.supervisor import tail
 from infra.provision import apply_topics
 from infra.settings import Settings
+from schemas.codec import Headers
 from schemas.errors import UnavailableError
 from schemas.topics import Cleanup, Topic, config
 from tests.conftest import ROOT, environment, eventually, process
@@ -110,11 +111,17 @@ class Stage:
             created.result(30)
 
     def fill(
-        self, name: str, records: int, record: Callable[[int], tuple[bytes, bytes]], *, per_s: float | None = None
+        self,
+        name: str,
+        records: int,
+        record: Callable[[int], tuple[bytes, bytes]],
+        *,
+        per_s: float | None = None,
+        headers: Callable[[int], Headers] | None = None,
     ) -> None:
         """Write *records* to topic *name* in lz4 batches, *per_s* a second or as fast as may be.
 
-        *record* makes the key and value of the n-th.
+        *record* makes the key and value of the n-th, *headers* its headers; without it there are none.
         """
         producer = Producer(
             {
@@ -134,7 +141,7 @@ class Stage:
             key, value = record(n)
             while True:
                 try:
-                    producer.produce(name, value, key)
+                    producer.produce(name, value, key, headers=headers(n) if headers else None)
                     break
                 except BufferError:
                     producer.poll(0.05)

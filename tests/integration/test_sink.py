@@ -3,21 +3,17 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from clickhouse_connect.driver import Client
-from confluent_kafka import KafkaException, TopicPartition
 from msgspec.structs import replace
 
-from consumers.warehouse.domain.rows import SUNK
-from consumers.warehouse.sink import GROUP
 from infra.clickhouse import Role, connect
 from infra.clock import utc_now
-from infra.kafka import Producer, consumer, headers, read_to_end
+from infra.kafka import Producer, headers, read_to_end
 from infra.local.ports import free_port
 from infra.migrate import migrate_warehouse
 from infra.settings import Settings
@@ -43,8 +39,9 @@ from schemas.topics import (
 )
 from schemas.visits import Visit, VisitKind
 from tests.builders import GRID, NINE, a_case, a_report, asked, opened, seconds
-from tests.conftest import eventually, process
-from tests.warehouse import running_warehouse
+from tests.conftest import eventually
+from tests.cut import cutter
+from tests.warehouse import caught_up, running_sink, running_warehouse, uncommitted
 
 _OUTAGE_ROWS = "SELECT count(), uniqExact(ce_id) FROM v_reports WHERE startsWith(ce_id, 'out-')"
 PHONE = "13800138000"
@@ -74,32 +71,9 @@ def reader(stack: Settings) -> Iterator[Client]:
     client.close()
 
 
-@contextmanager
-def sink(settings: Settings) -> Iterator[Any]:
-    """Run a sink until the block ends."""
-    with process("consumers.warehouse", settings, log=settings.data_dir / "sink.out") as child:
-        yield child
-
-
 def sent(producer: Producer, topic: Topic, ce_id: str, value: Any, key: str = GRID) -> None:
     """Send one record and wait for the broker."""
     producer.send(topic, key=key, ce_id=ce_id, at=NINE, value=value).result(10)
-
-
-def caught_up(settings: Settings) -> None:
-    """Wait until the sink has committed everything there is."""
-    eventually(lambda: _uncommitted(settings) == 0, within_s=60, what="the sink has caught up")
-
-
-def _uncommitted(settings: Settings) -> int | None:
-    """Return how many records the sink's group has not committed; None while its coordinator is not there yet."""
-    places = [TopicPartition(topic.name, p) for topic in SUNK for p in range(settings.partitions)]
-    with closing(consumer(settings, GROUP)) as group:
-        try:
-            found = [(at.offset, *group.get_watermark_offsets(at, timeout=10)) for at in group.committed(places, 10)]
-        except KafkaException:
-            return None
-    return sum(high - max(low, offset) for offset, low, high in found)
 
 
 def one(reader: Client, view: str, ce_id: str) -> dict[str, Any]:
@@ -130,7 +104,7 @@ def _dead_letters(settings: Settings) -> list[Any]:
 @pytest.fixture(scope="class")
 def running(stack: Settings) -> Iterator[None]:
     """A sink."""
-    with sink(stack):
+    with running_sink(stack):
         yield
 
 
@@ -273,16 +247,16 @@ def test_a_sink_killed_between_insert_and_commit_leaves_every_row_once(
     """Kill -9 in mid-batch: rows are in, offsets are not, the next sink writes them again; views show each once."""
     caught, rounds, size = 0, 0, 2000
     while caught < 2 and rounds < 10:  # a kill may come a moment too late: then it proves nothing, once more
-        with sink(stack) as child:
+        with running_sink(stack) as child:
             _send_batch(producer, f"kill-{rounds}-", size)
             while not any(_stored(reader, f"kill-{rounds}-")):
                 assert child.poll() is None
             os.kill(child.pid, signal.SIGKILL)
             child.wait(10)
         rounds += 1
-        caught += bool(_uncommitted(stack))
+        caught += bool(uncommitted(stack))
     assert caught == 2
-    with sink(stack):
+    with running_sink(stack):
         caught_up(stack)
 
     for view in ("v_camera_telemetry", "v_reports", "v_case_commands"):
@@ -314,7 +288,7 @@ def test_an_outage_of_the_warehouse_loses_nothing_and_leaves_the_group_alone(sta
     log, total = tmp_path / "sink.out", 1000
     with running_warehouse(settings):
         migrate_warehouse(settings)
-    with Producer(settings, "test") as producer, sink(settings) as child:
+    with Producer(settings, "test") as producer, running_sink(settings) as child:
         _send_reports(producer, range(total // 2))
         eventually(lambda: b"sink_waits" in log.read_bytes(), within_s=30, what="a sink without a warehouse waits")
         with running_warehouse(settings) as warehouse:
@@ -333,6 +307,23 @@ def test_an_outage_of_the_warehouse_loses_nothing_and_leaves_the_group_alone(sta
     assert log.read_bytes().count(b"sink_assigned") == 1
 
 
+def test_an_insert_whose_answer_was_cut_off_leaves_every_row_once(stack: Settings, tmp_path: Path) -> None:
+    """The sink cannot know whether the rows are in, and writes them again."""
+    settings = stack.model_copy(update={"data_dir": tmp_path, "clickhouse_port": free_port(), "worker_id": "cut"})
+    with running_warehouse(settings), cutter((settings.clickhouse_host, settings.clickhouse_port), most=3) as cut:
+        migrate_warehouse(settings)
+        with Producer(settings, "test") as producer:
+            for number in range(500):
+                producer.send(REPORTS, key=GRID, ce_id=f"cut-{number}", at=NINE, value=a_report(f"cut-{number}"))
+        with running_sink(settings.model_copy(update={"clickhouse_port": cut.port})):
+            caught_up(settings)
+        client = connect(settings, Role.READER)
+        found = client.query("SELECT count(), uniqExact(ce_id) FROM v_reports WHERE startsWith(ce_id, 'cut-')")
+        client.close()
+    assert cut.cut > 0
+    assert found.result_rows == [(500, 500)]
+
+
 def _send_reports(producer: Producer, numbers: range) -> None:
     for number in numbers:
         producer.send(REPORTS, key=GRID, ce_id=f"out-{number}", at=NINE, value=a_report(f"out-{number}"))
@@ -344,7 +335,7 @@ def test_a_sink_on_a_warehouse_without_its_tables_stops_and_says_what_is_missing
 ) -> None:
     """A person must run the migrations; restarting cannot help, so the exit code is 78."""
     settings = stack.model_copy(update={"data_dir": tmp_path, "clickhouse_port": free_port()})
-    with running_warehouse(settings), sink(settings) as child:
+    with running_warehouse(settings), running_sink(settings) as child:
         sent(producer, REPORTS, "unmigrated", a_report("unmigrated"))
         assert child.wait(30) == EXIT_SETUP
 

@@ -3,35 +3,36 @@
 A column is named as the field; fields of a nested struct are `outer_inner`. Pure.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec.inspect
 import pyarrow as pa
 from msgspec import Struct
 
-INSTANT = pa.timestamp("us", "UTC")
+_Read = Callable[[Sequence[Any]], list[Any]]
 
 
 class Column(Struct, frozen=True):
-    """One column: its name, its type in Arrow, and how to read it from a record."""
+    """One column: its name, its type in Arrow, and how to read it from many records at once."""
 
     name: str
     type: Any
-    read: Callable[[Any], Any]
+    read: _Read
 
 
 @cache
 def columns_of(kind: type[Struct]) -> tuple[Column, ...]:
     """Return the columns of *kind*, in the order of its fields."""
-    return tuple(_columns(msgspec.inspect.type_info(kind), "", lambda record: record))
+    return tuple(_columns(msgspec.inspect.type_info(kind), "", list))
 
 
-def _columns(struct: Any, prefix: str, outer: Callable[[Any], Any]) -> Iterator[Column]:
+def _columns(struct: Any, prefix: str, outer: _Read) -> Iterator[Column]:
     for field in struct.fields:
-        read, inner = _reader(outer, field.name), _plain(field.type)
+        inner = _plain(field.type)
+        read = _reader(outer, field.name, nested=bool(prefix))
         if isinstance(inner, msgspec.inspect.StructType):
             yield from _columns(inner, f"{prefix}{field.name}_", read)
         elif isinstance(inner, msgspec.inspect.DictType):
@@ -40,18 +41,16 @@ def _columns(struct: Any, prefix: str, outer: Callable[[Any], Any]) -> Iterator[
             yield Column(f"{prefix}{field.name}", _arrow(inner), read)
 
 
-def _reader(outer: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+def _reader(outer: _Read, name: str, *, nested: bool) -> _Read:
     """Return what reads one field; of a nested struct that is absent, every field is."""
-
-    def read(record: Any) -> Any:
-        holder = outer(record)
-        return None if holder is None else getattr(holder, name)
-
-    return read
+    get = attrgetter(name)  # 30 ns a value, in C; a function of ours would be 150
+    if not nested:
+        return lambda records: list(map(get, records))
+    return lambda records: [None if holder is None else get(holder) for holder in outer(records)]
 
 
-def _items(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda record: list(read(record).items())
+def _items(read: _Read) -> _Read:
+    return lambda records: [list(found.items()) for found in read(records)]
 
 
 def _plain(kind: Any) -> Any:
@@ -73,19 +72,9 @@ def _arrow(kind: Any) -> Any:
         case msgspec.inspect.FloatType():
             return pa.float64()
         case msgspec.inspect.DateTimeType():
-            return INSTANT
+            return pa.timestamp("us", "UTC")
         case msgspec.inspect.ListType():
             return pa.list_(_arrow(_plain(kind.item_type)))
         case msgspec.inspect.DictType():
             return pa.map_(_arrow(_plain(kind.key_type)), _arrow(_plain(kind.value_type)))
     raise TypeError(kind)
-
-
-class Coordinates(Struct, frozen=True, kw_only=True):
-    """Where a row came from; in every table."""
-
-    topic: str
-    partition: int
-    offset: int
-    appended_at: datetime
-    ce_id: str
