@@ -1,8 +1,8 @@
 """Who may ask the warehouse what: two users, and what the engine itself is granted.
 
-chDB knows one user. What it may reach is in its configuration (no READ or WRITE source, so
-no table function leaves the machine); which of *our* users may write, and for how long a
-query may run, is decided here, outside SQL.
+chDB knows one user. What it may reach is in its configuration: no READ or WRITE source, so no
+table function leaves the machine (`sql` and `confine` are the other two walls). Which of *our*
+users may write, and how much and how long a query may run, is decided here, outside SQL.
 """
 
 import base64
