@@ -23,8 +23,9 @@ from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local.ports import free_port
+from infra.local.warehouse.engine import open_engine
 from infra.settings import Settings
-from schemas.errors import EXIT_SETUP
+from schemas.errors import EXIT_SETUP, SetupError
 from tests.conftest import ROOT, environment, eventually, process
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123000, tzinfo=UTC)
@@ -557,9 +558,17 @@ def test_it_listens_on_the_one_address_given(warehouse: Settings) -> None:
 @pytest.fixture
 def own(tmp_path: Path) -> Settings:
     """Settings of a warehouse of this test's own, in a directory whose name needs care."""
-    directory = tmp_path / "a dir & more?"
+    directory = tmp_path / "a dir & more"
     directory.mkdir()
     return Settings(data_dir=directory, clickhouse_port=free_port())
+
+
+def test_a_directory_that_the_engine_would_misread_is_refused(tmp_path: Path) -> None:
+    """ChDB cuts a path at a question mark: data would lie beside the directory, outside of every backup."""
+    with pytest.raises(SetupError, match="GRIDWATCH_DATA_DIR"), open_engine(tmp_path / "what?", "lake"):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sigterm_stops_it_within_two_seconds_even_when_busy(own: Settings) -> None:
