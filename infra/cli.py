@@ -48,6 +48,8 @@ app = cyclopts.App(
 )
 topics_app = cyclopts.App(name="topics", help="Kafka topics as code.")
 app.command(topics_app)
+app.command("infra.backup.commands:backup", name="backup")
+app.command("infra.backup.commands:restore", name="restore")
 app.command("infra.case.commands:app", name="case")
 app.command("infra.policy.commands:app", name="policy")
 app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit
