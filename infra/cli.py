@@ -379,6 +379,7 @@ def bench(name: str, *arguments: Annotated[str, Parameter(allow_leading_hyphen=T
 
 def _process(name: str) -> None:
     def run(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
+        Settings()  # a wrong one is told in a line here; the process itself would end in a traceback
         os.execv(sys.executable, [sys.executable, "-m", PROCESSES[name], *arguments])  # noqa: S606 - no shell wanted
 
     run.__doc__ = f"Run one {name} process in the foreground."

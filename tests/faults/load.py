@@ -129,6 +129,11 @@ class Load:
         """Let the grid's worker acknowledge *cases*."""
         self._ask([_command(case_id, 0, Move.ACKNOWLEDGE) for case_id in cases])
 
+    def ask_in_vain(self, cases: Iterable[str], rounds: int) -> None:
+        """Ask *rounds* times for a move that the stage of *cases* forbids: records to be read, and answered, first."""
+        for n in range(1, rounds + 1):
+            self._ask([_command(case_id, -n, Move.VERIFY) for case_id in cases])
+
     def _ask(self, commands: list[Command]) -> None:
         _await([self._command(command) for command in commands])
         self.sent.commands.update(command.command_id for command in commands)

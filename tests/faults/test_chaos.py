@@ -8,6 +8,8 @@ from tests.faults import scenarios
 from tests.faults.fleet import HARD, Fleet
 from tests.faults.scenarios import Stack
 
+pytestmark = pytest.mark.timeout(400)  # what stands still is told by the scenario, which waits for less
+
 
 def test_kill_9_at_random_loses_nothing_doubles_nothing_and_commits_to_the_end(stack: Stack, seed: int) -> None:
     """R1, R2, R17: two workers under load, killed at random; every id, byte, state and commit is as the model says."""
@@ -29,7 +31,7 @@ def test_nothing_is_lost_when_partitions_move_and_recovery_is_slow(stack: Stack,
 
 def test_what_reached_kafka_in_time_counts_behind_a_backlog(stack: Stack, seed: int) -> None:
     """R11: dead over every deadline; cases acknowledged in time never escalate, the others do, by their due times."""
-    with Fleet(stack.settings, *HARD, "small_fetches", "slow_acks") as fleet:
+    with Fleet(stack.settings, *HARD, *scenarios.BEHIND) as fleet:
         _sound(scenarios.outage(stack, fleet, random.Random(seed)))
 
 

@@ -18,7 +18,7 @@ CAUGHT_BY: dict[str, tuple[Scenario, tuple[str, ...]]] = {
     "fence": (scenarios.kills, ("slow_acks",)),
     "flow_control": (scenarios.joins, ("slow_recovery", "slow_agents")),
     "outputs_first": (scenarios.kills, ("slow_acks",)),
-    "tick_ends": (scenarios.outage, ("small_fetches", "slow_acks")),
+    "tick_ends": (scenarios.outage, scenarios.BEHIND),
     "frozen_worker": (partial(scenarios.freezes, rounds=3), ("slow_acks",)),
 }
 

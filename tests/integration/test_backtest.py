@@ -21,7 +21,7 @@ HALVED = "acknowledge = 10000, dispose = 22500, verify = 15000"
 @pytest.fixture(scope="module")
 def month(broker: Settings) -> Settings:
     """A broker whose ledger holds a month of one grid, in part twice."""
-    outcomes = a_month(11, 2000)
+    outcomes = a_month(11, 2000).outcomes
     with Producer(broker, "test") as producer:
         for outcome in [*outcomes, *outcomes[:50]]:
             for event in outcome.events:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from infra.local.ports import free_port
 from schemas.errors import EXIT_CRASH, EXIT_SETUP
 
@@ -18,9 +20,10 @@ def said(*arguments: str, **settings: str) -> tuple[int, str]:
     return ended.returncode, line
 
 
-def test_a_wrong_setting_is_named() -> None:
+@pytest.mark.parametrize("command", ["doctor", "worker"])
+def test_a_wrong_setting_is_named(command: str) -> None:
     """By the variable that a person has to change."""
-    code, line = said("doctor", GRIDWATCH_PARTITIONS="0")
+    code, line = said(command, GRIDWATCH_PARTITIONS="0")
 
     assert code == EXIT_SETUP
     assert line == "gridwatch: GRIDWATCH_PARTITIONS: Input should be greater than or equal to 1"

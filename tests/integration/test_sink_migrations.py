@@ -102,7 +102,9 @@ def test_every_table_and_column_of_the_shipped_schema_is_explained_in_both_langu
     explained = client.query(
         "SELECT name, comment FROM system.tables WHERE database = currentDatabase()"
         " UNION ALL SELECT table || '.' || name, comment FROM system.columns"
-        " WHERE database = currentDatabase() AND table NOT LIKE 'v\\_%' AND table != 'schema_migrations'"
+        " WHERE database = currentDatabase() AND (table NOT LIKE 'v\\_%' OR table IN ("
+        "'v_case_turns', 'v_case_chain', 'v_kpi_facts', 'v_kpi_counts', 'v_kpi', 'v_response_times', 'v_conservation'))"
+        " AND table != 'schema_migrations'"
     ).result_rows
     assert len(explained) > 200
     assert [name for name, text in explained if not (_CHINESE.search(text) and _ENGLISH.search(text))] == []

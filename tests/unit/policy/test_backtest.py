@@ -26,7 +26,7 @@ def halved(policy: Policy, name: str) -> Policy:
     )
 
 
-LEDGER = [event for outcome in a_month(7, 400) for event in outcome.events]
+LEDGER = [event for outcome in a_month(7, 400).outcomes for event in outcome.events]
 FROZEN = dict.fromkeys({event.case_id for event in LEDGER}, POLICY)
 
 
@@ -83,7 +83,18 @@ def test_only_clocks_of_the_span_count() -> None:
     assert lines(second, Dimension.TOTAL)[""].clocks == started < lines(whole, Dimension.TOTAL)[""].clocks
 
 
-_STARTS = {LedgerKind.DISPATCHED, LedgerKind.ACKNOWLEDGED, LedgerKind.HANDLED}
+_STARTS = {
+    LedgerKind.OPENED,
+    LedgerKind.ACCEPTED,
+    LedgerKind.DISPATCHED,
+    LedgerKind.RETURNED,
+    LedgerKind.ACKNOWLEDGED,
+    LedgerKind.ARRIVED,
+    LedgerKind.ASSIGNED,
+    LedgerKind.HANDLED,
+    LedgerKind.REWORKED,
+    LedgerKind.REOPENED,
+}
 
 
 def test_an_item_that_the_candidate_lacks_is_counted_apart() -> None:
