@@ -12,7 +12,7 @@ from typing import Any
 
 import jpype
 
-KPI = "SELECT district_id, reported, archived, open, disposal_ratio FROM v_kpi WHERE district_id = ?"
+KPI = "SELECT grid_id, cases, archived, open, archived / cases AS archived_ratio FROM v_grid_counts WHERE grid_id = ?"
 ENDLESS = "SELECT number FROM numbers(100000000000888)"
 PROCESSES = (
     "SELECT count() FROM system.processes WHERE startsWith(query, 'SELECT number FROM numbers(100000000000888)')"
@@ -45,7 +45,7 @@ class Driver:
 def kpi(reader: Driver) -> list[list[str]]:
     with reader.connect() as connection:
         statement = connection.prepareStatement(KPI)
-        statement.setString(1, "610117")
+        statement.setString(1, "610117001001001")
         return rows(statement.executeQuery())
 
 
@@ -59,7 +59,7 @@ def session(writer: Driver) -> list[list[str]]:
 
 def streamed(reader: Driver, **compression: str) -> dict[str, int]:
     with reader.connect(**compression) as connection:
-        result = connection.createStatement().executeQuery("SELECT number FROM numbers(300000)")
+        result = connection.createStatement().executeQuery("SELECT number FROM numbers(100000)")
         count = total = 0
         while result.next():
             count += 1
@@ -79,8 +79,12 @@ def inserted(writer: Driver) -> list[list[str]]:
 
 
 def broken(reader: Driver) -> str:
+    query = "SELECT throwIf(number = 200000), number FROM numbers(400000)"
     try:
-        reader.ask("SELECT throwIf(number = 3000000), number FROM numbers(4000000)")
+        with reader.connect() as connection:
+            result = connection.createStatement().executeQuery(query)
+            while result.next():
+                pass
     except jpype.java.sql.SQLException as error:
         return str(error.toString()) + str(error.getCause())
     return "ended as if it were whole"

@@ -7,7 +7,7 @@ const both = { request: true, response: true }
 const reading = createClient({ url, username: user, password, database: 'lake', compression: both })
 const writing = createClient({ url, username: writer, password: writerPassword, database: 'lake', compression: both })
 const plain = createClient({ url, username: user, password })
-const KPI = 'SELECT district_id, reported, archived, open, disposal_ratio FROM v_kpi WHERE district_id = {district: String}'
+const KPI = 'SELECT grid_id, cases, archived, open, archived / cases AS archived_ratio FROM v_grid_counts WHERE grid_id = {grid: String}'
 const ENDLESS = 'SELECT number FROM numbers(100000000000777)'
 
 const rowsOf = async (client, question) => (await client.query({ format: 'JSONEachRow', ...question })).json()
@@ -61,7 +61,7 @@ async function processes() {
 }
 
 const seen = {
-  kpi: await rowsOf(reading, { query: KPI, query_params: { district: '610117' } }),
+  kpi: await rowsOf(reading, { query: KPI, query_params: { grid: '610117001001001' } }),
   session: await session(),
   streamed: await streamed(),
   inserted: await inserted(),

@@ -27,6 +27,7 @@ from infra.clickhouse import Role, connect
 from infra.local.jars import Jar, fetch_jar, fetch_jars
 from infra.migrate import MIGRATIONS, migrate
 from infra.settings import Settings
+from tests.builders import GRID
 from tests.conftest import ROOT
 from tests.warehouse import running_warehouse
 
@@ -39,15 +40,17 @@ JDBC = Jar(
     classifier="all",
     sha256="65e37f702911abc38a9e904f7f75054d09e33a1b23d79087cd6af2ae506f7ab4",
 )
-DISTRICT = "610117"
-KPI = f"SELECT district_id, reported, archived, open, disposal_ratio FROM v_kpi WHERE district_id = '{DISTRICT}'"
+KPI = (
+    "SELECT grid_id, cases, archived, open, archived / cases AS archived_ratio"
+    f" FROM v_grid_counts WHERE grid_id = '{GRID}'"
+)
 EVENTS = """
     INSERT INTO case_events (event_id, ce_id, case_id, grid_id, number, kind, at, level) VALUES
     ('1', '1', 'a', '610117001001001', 1, 'opened', '2026-03-09 09:00:00', 'village'),
     ('2', '2', 'a', '610117001001001', 2, 'archived', '2026-03-09 10:00:00', 'village'),
     ('3', '3', 'b', '610117001001001', 1, 'opened', '2026-03-09 09:00:00', 'village'),
     ('4', '4', 'c', '610117001001001', 1, 'opened', '2026-03-09 09:00:00', 'village'),
-    ('5', '5', 'd', '610117001001002', 1, 'opened', '2026-03-09 09:00:00', 'village')
+    ('5', '5', 'd', '610117001001001', 1, 'opened', '2026-03-09 09:00:00', 'village')
 """
 STREAM = {"count": 300_000, "sum": 300_000 * 299_999 // 2}
 
@@ -105,11 +108,11 @@ def answered(command: list[str | Path]) -> dict[str, Any]:
 def test_all_read_the_same_figure(
     warehouse: Settings, reader: Client, npm: dict[str, Any], jdbc: dict[str, Any]
 ) -> None:
-    """Four reported, one archived: a quarter, whoever asks and in whichever format it travels."""
+    """Four cases, one archived: a quarter, whoever asks and in whichever format it travels."""
     (ours,) = reader.query(KPI).named_results()
     (by_curl,) = json.loads(curl(warehouse, "--compressed", "--data-binary", f"{KPI} FORMAT JSON"))["data"]
 
-    assert ours == {"district_id": DISTRICT, "reported": 4, "archived": 1, "open": 3, "disposal_ratio": 0.25}
+    assert ours == {"grid_id": GRID, "cases": 4, "archived": 1, "open": 3, "archived_ratio": 0.25}
     assert [as_text(row) for row in (by_curl, npm["kpi"][0])] == [as_text(ours)] * 2
     assert jdbc["kpi"] == [list(as_text(ours).values())]
 
@@ -172,7 +175,7 @@ def test_the_npm_client(npm: dict[str, Any]) -> None:
 def test_the_jdbc_driver(jdbc: dict[str, Any]) -> None:
     """The same, in ClickHouse's own compression (its default), HTTP's and none; `cancel` kills by query id."""
     assert jdbc["session"] == [["7"]]
-    assert [jdbc["framed"], jdbc["http"], jdbc["plain"]] == [STREAM] * 3
+    assert [jdbc["framed"], jdbc["http"], jdbc["plain"]] == [{"count": 100_000, "sum": 100_000 * 99_999 // 2}] * 3
     assert jdbc["inserted"] == [["2000", str(2000 * 1999 // 2), "网格"]]
     assert jdbc["broken"] != "ended as if it were whole"
     assert jdbc["cancelled"] != "ended as if it were whole"
