@@ -1,58 +1,49 @@
 """The one command, `gridwatch`. Starts processes by module name; imports none of them."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import cyclopts
 import httpx
 import msgspec
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from confluent_kafka import Consumer, KafkaException
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from infra import doctor as checks
 from infra import logs, reference
-from infra import replay as dead_letters
 from infra.clickhouse import Role as ClickHouseRole
 from infra.clickhouse import connect, fault
 from infra.clock import utc_now
-from infra.deadletters import Origin
-from infra.kafka import consumer, headers
 from infra.local import broker
 from infra.local.jars import fetch_jars, lock_jars
 from infra.local.stack import Stack
 from infra.migrate import MIGRATIONS
 from infra.migrate import migrate as run_migrations
-from infra.provision import apply_topics
-from infra.replay import Finding, Selection, State
 from infra.settings import Settings
-from infra.show import Json, out, show
+from infra.show import Json, show
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, UnavailableError
-from schemas.topics import BY_NAME, TOPICS, Topic
 
 app = cyclopts.App(
     name="gridwatch", help="网格守望 GridWatch: from cameras and reports to cases, alerts and ClickHouse."
 )
-topics_app = cyclopts.App(name="topics", help="Kafka topics as code.")
-app.command(topics_app)
 app.command("infra.backup.commands:backup", name="backup")
 app.command("infra.backup.commands:restore", name="restore")
 app.command("infra.case.commands:app", name="case")
 app.command("infra.policy.commands:app", name="policy")
 app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit
+app.command("infra.replay.commands:replay", name="replay")
+app.command("infra.silence.commands:app", name="silence")
+app.command("infra.topics.commands:app", name="topics")
+app.command("infra.topics.commands:tail", name="tail")
 
 PROCESSES = {
     "worker": "pipelines",
@@ -64,7 +55,6 @@ PROCESSES = {
     "broker": "infra.local.broker",
     "warehouse": "infra.local.warehouse",
 }
-_BROKER_S = 10.0  # a person waits no longer for a broker that is not there
 
 _err = Console(stderr=True, highlight=False)
 
@@ -121,23 +111,6 @@ def fetch(*, lock: bool = False) -> None:
     broker.train(Settings())
 
 
-@topics_app.command
-def apply() -> None:
-    """Create the topics that are missing; the rest must already be right."""
-    created = apply_topics(Settings(), timeout_s=_BROKER_S)
-    out.print(f"{len(created)} created, {len(TOPICS) - len(created)} already right")
-
-
-@topics_app.command(name="list")
-def list_topics(*, json: Json = False) -> None:
-    """Show the contract: every topic, its key, who writes it."""
-    rows = [
-        {"topic": t.name, "key": t.key, "writer": t.writer, "cleanup": t.cleanup, "zh": t.zh, "en": t.en}
-        for t in TOPICS
-    ]
-    show(rows, as_json=json)
-
-
 @app.command
 def report(
     grid_id: str,
@@ -172,144 +145,6 @@ def report(
         raise UnavailableError("intake", f"{error}; is it running at {Settings().intake_url}?") from error
     show(answer.json(), as_json=json)
     sys.exit(0 if answer.is_success else 1)
-
-
-@app.command
-def tail(topic: str, *, limit: int | None = None, from_beginning: bool = False, json: Json = False) -> None:
-    """Follow a topic: one line a record.
-
-    Args:
-        topic: its name; `.v1` may be left out.
-        limit: stop after this many records.
-        from_beginning: start at the earliest record, not at the end.
-        json: print each record with its coordinates and headers as one JSON object.
-    """
-    name = _topic(topic).name
-    if BY_NAME[name].restricted:
-        raise SetupError(name, "is restricted: it may hold personal data")
-    start = "earliest" if from_beginning else "latest"
-    reader = consumer(Settings(), f"gridwatch-tail-{os.getpid()}", **{"auto.offset.reset": start})
-    shown = 0
-    try:
-        _check_is_there(reader, name)  # what is not there would be waited for in silence
-        reader.subscribe([name])
-        while limit is None or shown < limit:
-            message = reader.poll(0.5)
-            if message is not None and message.error() is None:
-                shown += 1
-                sys.stdout.write(_line(message, as_json=json) + "\n")
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        reader.close()
-
-
-def _topic(name: str) -> Topic:
-    """Return one of our topics; `.v1` may be left out.
-
-    Raises:
-        SetupError: there is no such topic.
-    """
-    found = BY_NAME.get(name) or BY_NAME.get(f"{name}.v1")
-    if found is None:
-        raise SetupError(name, "is no topic of ours; gridwatch topics list shows them")
-    return found
-
-
-def _check_is_there(reader: Consumer, topic: str) -> None:
-    try:
-        found = reader.list_topics(topic, timeout=_BROKER_S).topics[topic]
-    except KafkaException as error:
-        raise UnavailableError("kafka", str(error)) from error
-    if found.error is not None:
-        raise SetupError(topic, "is not on the broker; gridwatch topics apply creates it")
-
-
-def _line(message: Any, *, as_json: bool) -> str:
-    value = (message.value() or b"").decode(errors="replace")
-    if not as_json:
-        return f"{message.partition()}/{message.offset()} {value}"
-    named = {name: (content or b"").decode(errors="replace") for name, content in headers(message)}
-    key = (message.key() or b"").decode(errors="replace")
-    record = {"partition": message.partition(), "offset": message.offset(), "key": key, "headers": named}
-    return json.dumps(record | {"value": value}, ensure_ascii=False)
-
-
-@app.command
-def replay(
-    *,
-    reason: Annotated[list[str] | None, Parameter(negative="")] = None,
-    topic: str | None = None,
-    partition: int | None = None,
-    offset: int | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
-    attempts: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
-    rate: Annotated[float, Parameter(validator=Number(gt=0))] = 10.0,
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    json: Json = False,
-) -> None:
-    """Put the records of dead letters back on their topics; without --yes only show which.
-
-    A record is never replayed twice: run it as often as you like. docs/operations.md tells when.
-
-    Args:
-        reason: only letters with this reason; may be given several times.
-        topic: only records of this topic; `.v1` may be left out.
-        partition: only records of this partition.
-        offset: only the record at this offset.
-        since: only letters written since then: `2h`, `90m`, `7d` ago, or RFC 3339 with zone.
-        until: only letters written before then.
-        limit: replay this many at most, oldest first.
-        attempts: how often one record may be replayed; more than once only by asking.
-        rate: records a second.
-        yes: do it.
-        json: print one object a letter and line; never what a record holds.
-    """
-    settings = Settings()
-    selection = Selection(
-        reasons=frozenset(reason or ()),
-        topic=_topic(topic).name if topic else None,
-        partition=partition,
-        offset=offset,
-        since=_instant("--since", since),
-        until=_instant("--until", until),
-    )
-    found = dead_letters.find(settings, selection, attempts=attempts, limit=limit)
-    put_back: set[Origin] = set()
-    try:
-        if yes:
-            for origin in dead_letters.put_back(settings, found, rate_per_s=rate, sleep=time.sleep):
-                put_back.add(origin)
-    except KeyboardInterrupt:
-        pass  # another run goes on from here
-    finally:
-        _show_letters(found, put_back, as_json=json)
-
-
-def _show_letters(found: list[Finding], put_back: set[Origin], *, as_json: bool) -> None:
-    """Show each letter to a script; to a person those that are ready, and how many stand otherwise."""
-    states = [State.REPLAYED if finding.letter.origin in put_back else finding.state for finding in found]
-    if as_json:
-        for finding, state in zip(found, states, strict=True):
-            show(dead_letters.row(finding, state), as_json=True)
-    elif ready := [
-        dead_letters.short_row(finding, state)
-        for finding, state in zip(found, states, strict=True)
-        if finding.state is State.READY
-    ]:
-        show(ready, as_json=False)
-    counts = Counter(states)
-    _err.print(", ".join(f"{n} {state}" for state, n in counts.items()) or "no dead letter matches")
-
-
-def _instant(option: str, text: str | None) -> datetime | None:
-    try:
-        return None if text is None else dead_letters.instant(text, utc_now())
-    except (ValueError, OverflowError) as error:
-        raise SetupError(option, f"{text!r} is neither 90m, 2h or 7d nor an instant like 2026-03-09T09:00Z") from error
 
 
 @app.command

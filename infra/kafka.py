@@ -3,6 +3,7 @@
 The Faust worker has clients of its own (`pipelines.stream`); every other process uses these.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from schemas.errors import UnavailableError
 from schemas.topics import Topic
 
 _PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_GIVEN_UP_MS = 120_000
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.005, 0.08  # between two looks at what a batch has become
 _POLL_S = 0.1  # `consume` waits this long for a full batch
 
 
@@ -42,28 +45,11 @@ class Producer:
     reports, so futures end without anybody polling.
     """
 
-    def __init__(self, settings: Settings, source: str, *, delivery_timeout_ms: int = 120_000) -> None:
-        """Open a producer whose records say they come from `/gridwatch/<source>`.
-
-        Args:
-            settings: where the broker is.
-            source: of its records.
-            delivery_timeout_ms: when a record is given up; 0 = never, so that order survives any outage.
-        """
+    def __init__(self, settings: Settings, source: str) -> None:
+        """Open a producer whose records say they come from `/gridwatch/<source>`."""
         self._source = source
         self._closing = threading.Event()
-        self._producer = _Producer(
-            {
-                "bootstrap.servers": settings.kafka,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,  # implies acks=all and order
-                "delivery.timeout.ms": delivery_timeout_ms,
-                "message.max.bytes": 16 << 20,  # a dead letter is as large as what it is about, and its reason
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "log_level": 2,
-            }
-        )
+        self._producer = _opened(settings, _GIVEN_UP_MS)
         self._reports = threading.Thread(target=self._serve_reports, name=f"delivery-{source}", daemon=True)
         self._reports.start()
 
@@ -109,33 +95,6 @@ class Producer:
             raise UnavailableError("kafka", "the send queue is full") from error
         return done
 
-    def send_all(self, records: Sequence[Outgoing]) -> Future[None]:
-        """Queue *records* in order; the one future ends when the broker has them all, or has refused one.
-
-        Raises:
-            UnavailableError: the local queue is full; some may be under way.
-        """
-        done: Future[None] = Future()
-        done.set_running_or_notify_cancel()
-        left = len(records)
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            nonlocal left
-            left -= 1
-            if error is not None and not done.done():
-                done.set_exception(UnavailableError("kafka", str(error)))
-            if not left and not done.done():
-                done.set_result(None)
-
-        try:
-            for record in records:
-                self._producer.produce(
-                    record.topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered
-                )
-        except BufferError as error:
-            raise UnavailableError("kafka", "the send queue is full") from error
-        return done
-
     def reaches_broker(self, timeout_s: float) -> bool:
         """Tell whether a broker answers within *timeout_s* seconds."""
         try:
@@ -155,6 +114,63 @@ class Producer:
         self._closing.set()
         self._reports.join(timeout_s)
         return left
+
+
+class BatchProducer:
+    """Sends batches from an event loop and gives no record up, so that order survives any outage.
+
+    It has no thread: librdkafka reports each record under Python's lock, and a thread that asks for that lock
+    thousands of times a second stops the loop as often.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open a producer."""
+        self._producer = _opened(settings, 0)
+
+    async def send_all(self, records: Sequence[Outgoing]) -> None:
+        """Return when the broker has *records*, sent in order.
+
+        Raises:
+            UnavailableError: it refused one, or the local queue is full; others may be there.
+        """
+        left, refused = 0, ""
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            nonlocal left, refused
+            left -= 1
+            refused = refused or ("" if error is None else str(error))
+
+        for record in records:
+            try:
+                self._producer.produce(
+                    record.topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered
+                )
+            except BufferError:
+                refused = "the send queue is full"
+                break
+            left += 1
+        pause_s = _FIRST_PAUSE_S
+        while left:
+            await asyncio.sleep(pause_s)
+            self._producer.poll(0)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+        if refused:
+            raise UnavailableError("kafka", refused)
+
+
+def _opened(settings: Settings, delivery_timeout_ms: int) -> _Producer:
+    return _Producer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,  # implies acks=all and order
+            "delivery.timeout.ms": delivery_timeout_ms,  # 0 = never
+            "message.max.bytes": 16 << 20,  # a dead letter is as large as what it is about, and its reason
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "log_level": 2,
+        }
+    )
 
 
 def consumer(settings: Settings, group: str, **overrides: Any) -> Consumer:

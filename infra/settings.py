@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     spool_mib: int = Field(default=512, ge=1, description="The same in size.")
     spool_free_mib: int = Field(default=1024, ge=0, description="What the spool leaves free of its disk.")
     reports_per_min: int = Field(default=60, ge=1, description="Reports one address may send; more get 429.")
+    key_reports_per_min: int = Field(default=600, ge=1, description="Reports under one api_key; more get 429.")
+    api_keys: SecretStr = Field(default=SecretStr(""), description="Open311 sites that may send updates, by commas.")
     gateways: str = Field(default="127.0.0.1", description="Addresses, by commas, that send for many: no such limit.")
     wecom_urgent: str = Field(default="", description="WeCom's urge_type numbers that mean urgent here, by commas.")
     follow_secret: SecretStr = Field(default=SecretStr(""), description="Makes follow codes; a kept file if empty.")

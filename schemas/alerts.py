@@ -47,3 +47,4 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     repeat: int = 0
     notify: list[PersonId] = []
     detail: Text | None = None
+    cameras: Annotated[list[CameraId], Meta(description="of a message about several: each of them")] = []

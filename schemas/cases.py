@@ -1,12 +1,14 @@
 """Cases: the commands that move them, the ledger of what happened, and where they stand."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from schemas.fields import CameraId, CaseId, GridId, Instant, ItemCode, PersonId, RecordId, Text
-from schemas.reports import Channel, Location, Urgency
+from schemas.reports import Channel, Location, Urgency, Visibility
+
+REPORTER: Final = "reporter"  # `by` of what a reporter does, who is on no roster; only the intake's own doors send it
 
 
 class Stage(StrEnum):
@@ -101,6 +103,7 @@ class Move(StrEnum):
     SUPERVISE = "supervise"  # 督办
     FEEDBACK = "feedback"  # 回访
     REOPEN = "reopen"  # 重新立案
+    REMARK = "remark"  # 补充说明
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,6 +162,7 @@ class LedgerKind(StrEnum):
     SUPERVISED = "supervised"  # 挂牌督办: of a case that goes back and forth
     FEEDBACK = "feedback"
     REOPENED = "reopened"
+    REMARKED = "remarked"
     PAUSED = "paused"
     RESUMED = "resumed"
     EXTENDED = "extended"
@@ -252,6 +256,9 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extensions: Annotated[int, Meta(description="granted, in this round")] = 0
     paused_ms: Annotated[int, Meta(description="of all pauses that have ended, by the wall")] = 0
     supervisions: Annotated[int, Meta(description="notices, in this round")] = 0
+    visibility: Annotated[Visibility, Meta(description="of a private one: no text, no place, no reasons")] = (
+        Visibility.PUBLIC
+    )
 
 
 class GridState(Struct, frozen=True, kw_only=True):

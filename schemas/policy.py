@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.alerts import AlertKind
 from schemas.calendar import Calendar, load_calendar
 from schemas.cameras import CameraEventKind
 from schemas.cases import Clock, Level
@@ -120,6 +121,25 @@ class CameraRule(Struct, frozen=True, kw_only=True):
     item_code: ItemCode
 
 
+class AlertRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How alerts of some kinds, raised by cameras of one grid, become messages (告警降噪).
+
+    Kinds that no rule names are sent as they are raised. Alerts of deadlines never have one: a
+    case's ladder has its own repeats, and each of its steps is sent.
+    """
+
+    kinds: Annotated[list[AlertKind], Meta(min_length=1)]
+    group_wait_ms: Annotated[int, Meta(ge=0, description="trouble must last this long; what joins is one message")] = 0
+    group_interval_ms: Annotated[int, Meta(ge=0, description="until the next message about more cameras")] = 0
+    repeat_ms: Annotated[int, Meta(ge=1, description="sent again while it lasts; None: never")] | None = None
+    repeats: Annotated[int, Meta(ge=0, le=20, description="times it is sent again at most")] = 0
+    quiet_ms: Annotated[int, Meta(ge=0, description="over must last this long; sooner back is the same trouble")] = 0
+    cooldown_ms: Annotated[int, Meta(ge=0, description="after its end, until it may fire anew")] = 0
+    inhibited_by: Annotated[
+        list[ItemCode], Meta(description="items: while a case of one is open in the grid, nothing fires")
+    ] = []
+
+
 class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `policy.toml`."""
 
@@ -129,6 +149,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_rules: list[CameraRule]
     camera_silent_after_ms: Annotated[int, Meta(ge=1000)]
     limits: CaseLimits = CaseLimits()  # policies published before there were any
+    alert_rules: list[AlertRule] = []
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -157,6 +178,11 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
     def terms(self, item_code: str, clock: Clock) -> Terms:
         """Return what *clock* gives a known item."""
         return self._terms[item_code, clock]
+
+    @cached_property
+    def alert_rules(self) -> dict[AlertKind, AlertRule]:
+        """Return the rule of each kind of alert that has one."""
+        return {kind: rule for rule in self.file.alert_rules for kind in rule.kinds}
 
     @cached_property
     def _terms(self) -> dict[tuple[str, Clock], Terms]:
@@ -212,6 +238,7 @@ def faults(catalogue: Catalogue, file: PolicyFile) -> Iterator[Fault]:
     for index, rule in enumerate(file.camera_rules):
         if rule.item_code not in codes:
             yield _fault(f"camera_rules[{index}]", "item_code", f"names unknown item {rule.item_code}")
+    yield from _alert_faults(file.alert_rules, codes)
 
 
 def _item_faults(catalogue: Catalogue, classes: Collection[str]) -> Iterator[Fault]:
@@ -254,6 +281,21 @@ def _ladder_faults(ladder: Ladder) -> Iterator[Fault]:
         is_announced = below.act is RungAct.SUPERVISE and rung.act is RungAct.TRANSFER
         if order.index(rung.level) < order.index(below.level) + (not is_announced):
             yield _fault(f"ladder.rungs[{index}]", "level", "does not lie above the one before")
+
+
+def _alert_faults(rules: list[AlertRule], codes: Collection[str]) -> Iterator[Fault]:
+    seen: set[AlertKind] = set()
+    for index, rule in enumerate(rules):
+        at = f"alert_rules[{index}]"
+        for kind in rule.kinds:
+            if kind.startswith("sla_"):
+                yield _fault(at, "kinds", f"{kind} is of a deadline, and those are never held back")
+            if kind in seen:
+                yield _fault(at, "kinds", f"{kind} has a rule already")
+            seen.add(kind)
+        for code in rule.inhibited_by:
+            if code not in codes:
+                yield _fault(at, "inhibited_by", f"names unknown item {code}")
 
 
 def _fault(at: str, field: str, reason: str) -> Fault:

@@ -23,6 +23,13 @@ class Urgency(StrEnum):
     URGENT = "urgent"
 
 
+class Visibility(StrEnum):
+    """Who may read what a case is about."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"  # 不公开, e.g. of an informant: what was said, where and by whom is on `reporters` alone
+
+
 class Location(Struct, frozen=True, kw_only=True):
     """A point in WGS-84."""
 
@@ -46,12 +53,17 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reported_by: Annotated[PersonId | None, Meta(description="roster id of a worker; null for residents")] = None
     settled: Annotated[Text | None, Meta(description="自行处置: how the worker settled it on the spot")] = None
     media: Annotated[list[MediaRef], Meta(max_length=10, description="references; pictures never travel")] = []
+    visibility: Annotated[Visibility, Meta(description="of a private one, the text is empty")] = Visibility.PUBLIC
 
 
 class Reporter(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who sent a report; on its own restricted topic, never in the warehouse."""
+    """Who sent a report, and of a private one what it says; on its own restricted topic, never in the warehouse."""
 
     report_id: RecordId
     name: Annotated[str, Meta(max_length=80)] | None = None
     phone: Annotated[str, Meta(max_length=40)] | None = None
     email: Annotated[str, Meta(max_length=120)] | None = None
+    reported_by: Annotated[PersonId | None, Meta(description="of a private report: the worker")] = None
+    description: Annotated[Text | None, Meta(description="of a private report: what was said")] = None
+    location: Annotated[Location | None, Meta(description="of a private report: where")] = None
+    media: Annotated[list[MediaRef], Meta(max_length=10, description="of a private report: its pictures")] = []

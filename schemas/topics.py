@@ -15,6 +15,8 @@ from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraTelemetry
 from schemas.cases import Case, Command, CommandResult, GridState, LedgerEvent, Tick
 from schemas.reports import Report, Reporter
+from schemas.silences import Silence
+from schemas.visits import Visit
 
 DAY_MS = 24 * 3600 * 1000
 KEEP_FOR_EVER = -1
@@ -51,6 +53,10 @@ REPORTS = Topic(
     name="reports.v1", kind=Report, key="grid_id", writer="intake", retention_ms=90 * DAY_MS, table="reports",
     zh="网格员与群众上报", en="reports of workers and residents",
 )  # fmt: skip
+VISITS = Topic(
+    name="visits.v1", kind=Visit, key="grid_id", writer="intake", retention_ms=90 * DAY_MS, table="visits",
+    zh="入户走访与政策宣传", en="home visits and publicity rounds",
+)  # fmt: skip
 CASE_COMMANDS = Topic(
     name="case.commands.v1", kind=Command, key="grid_id", writer="intake", retention_ms=90 * DAY_MS,
     table="case_commands", zh="案件操作请求", en="requests to move a case",
@@ -62,6 +68,10 @@ CAMERA_EVENTS = Topic(
 CAMERA_TELEMETRY = Topic(
     name="camera.telemetry.v1", kind=CameraTelemetry, key="grid_id", writer="cameras", retention_ms=7 * DAY_MS,
     table="camera_telemetry", zh="智慧眼每秒状态", en="one record a camera and second",
+)  # fmt: skip
+SILENCES = Topic(
+    name="silences.v1", kind=Silence, key="grid_id", writer="gridwatch silence", retention_ms=90 * DAY_MS,
+    zh="告警静默、检修", en="what keeps alerts quiet: maintenance, a street without power",
 )  # fmt: skip
 CLOCK_TICKS = Topic(
     name="clock.ticks.v1", kind=Tick, key="none; explicit partition", writer="worker", retention_ms=90 * DAY_MS,
@@ -113,10 +123,17 @@ STATE_CHANGELOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    REPORTS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS, CASE_EVENTS, CASE_RESULTS, CASES, GRID_STATE,
-    ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY, REPORTERS, REFERENCE, DEAD_LETTERS, STATE_CHANGELOG,
+    REPORTS, VISITS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, SILENCES, CLOCK_TICKS, CASE_EVENTS, CASE_RESULTS,
+    CASES, GRID_STATE, ALERTS_SLA, ALERTS_CAMERA, ALERTS_SAFETY, REPORTERS, REFERENCE, DEAD_LETTERS, STATE_CHANGELOG,
 )  # fmt: skip
-ENGINE_INPUTS = (REPORTS, CASE_COMMANDS, CAMERA_EVENTS, CAMERA_TELEMETRY, CLOCK_TICKS)  # read by the case engine
+ENGINE_INPUTS = (
+    REPORTS,
+    CASE_COMMANDS,
+    CAMERA_EVENTS,
+    CAMERA_TELEMETRY,
+    SILENCES,
+    CLOCK_TICKS,
+)  # read by the case engine
 BY_NAME = {topic.name: topic for topic in TOPICS}
 
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from infra.settings import Settings
 from pipelines.domain import cases
-from pipelines.domain.cases import Cause, Opening, Outcome
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
 from schemas.cases import Case, Command, Move
 from schemas.grid import Registry, load_registry
 from schemas.policy import Policy, load_policy, policy_hash
@@ -36,7 +37,7 @@ def opened(at: datetime = NINE, item_code: str = "01001", origin_id: str = "r-1"
     opening = Opening(
         grid_id=GRID, item_code=item_code, channel=Channel.WORKER, origin_id=origin_id, summary="演示", occurred_at=at
     )
-    return cases.open_case(opening, Cause(id=origin_id, at=at), policy, POLICY_ID, REGISTRY)
+    return open_case(opening, Cause(id=origin_id, at=at), policy, POLICY_ID, REGISTRY)
 
 
 def a_case(**changes: Any) -> Case:

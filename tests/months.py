@@ -12,7 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipelines.domain import cases, ids
-from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
+from pipelines.domain.refusals import Refusal, substep
 from schemas.cases import Case, Clock, Closure, Command, Move, Satisfaction, Substep, TaskState
 from schemas.grid import Registry, Role
 from schemas.policy import Policy, policy_hash
@@ -198,11 +200,11 @@ class _Story:
             )
         )
         cause = Cause(id=opening.origin_id, at=self._at)
-        return cases.open_case(opening, cause, scene.policy, policy_hash(scene.policy), scene.registry)
+        return open_case(opening, cause, scene.policy, policy_hash(scene.policy), scene.registry)
 
     def _next(self, case: Case) -> _Act | None:
         """Draw what is done next and let the time until then pass; None when nobody does anything more."""
-        rng, at = self._rng, cases.substep(case)
+        rng, at = self._rng, substep(case)
         habits = _HABITS[at]
         neglected = {Substep.CLOSED: 0.5, Substep.PAUSED: 0.0}.get(at, _NEGLECTED)
         if rng.random() < neglected:
@@ -213,7 +215,7 @@ class _Story:
 
     def _delay(self, case: Case) -> timedelta:
         """Return how long it takes: of the clock's budget, as a rule less, at times more."""
-        if cases.substep(case) is Substep.PAUSED:  # somebody resumes it before it would run again by itself
+        if substep(case) is Substep.PAUSED:  # somebody resumes it before it would run again by itself
             left = self._scene.policy.file.limits.pause_ms - case.paused_ms
             return self._rng.uniform(0, 0.9) * timedelta(milliseconds=left)
         clock = case.timer.clock if case.timer is not None else Clock.VERIFY

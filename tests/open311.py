@@ -88,6 +88,16 @@ def updates(content: bytes, form: str) -> list[Row]:
     return rows
 
 
+def update_receipts(content: bytes, form: str) -> list[Row]:
+    """Return the rows of the answer to an update that was sent."""
+    rows = _rows(content, form, "service_request_updates", "request_update")
+    _need(len(rows) == 1, "one update, one id")
+    for row in rows:
+        _only(row, {"update_id"}, {"update_id"})
+        _text(row, "update_id")
+    return rows
+
+
 def errors(content: bytes, form: str) -> list[Row]:
     """Return the rows of an error."""
     rows = _rows(content, form, "errors", "error")

@@ -15,15 +15,13 @@ from infra.clock import monotonic_s
 from infra.kafka import bounds, headers, read_between
 from infra.settings import Settings
 from schemas.topics import (
-    CAMERA_EVENTS,
-    CAMERA_TELEMETRY,
     CASE_COMMANDS,
     CASES,
     CLOCK_TICKS,
+    ENGINE_INPUTS,
     GRID_STATE,
     REFERENCE,
     REPORTERS,
-    REPORTS,
     STATE_CHANGELOG,
     TOPICS,
     Cleanup,
@@ -34,7 +32,7 @@ from schemas.topics import (
 # from, so nothing that state has seen is missing. A tick names ends of the other inputs and comes before them, a
 # command comes before what opens its case. A repeat after the restore has the id and the bytes it had.
 _BY_KEY: Final = (STATE_CHANGELOG, CASES, GRID_STATE)
-_INPUTS: Final = (CLOCK_TICKS, CASE_COMMANDS, CAMERA_TELEMETRY, CAMERA_EVENTS, REPORTS)
+_INPUTS: Final = tuple(dict.fromkeys((CLOCK_TICKS, CASE_COMMANDS, *ENGINE_INPUTS)))
 _LAST: Final = (REPORTERS, REFERENCE)
 _OUTPUTS: Final = tuple(topic for topic in TOPICS if topic not in (*_BY_KEY, *_INPUTS, *_LAST))
 

@@ -16,6 +16,7 @@ class Act(StrEnum):
 
     REPORT = "report"
     COMMAND = "command"
+    VISIT = "visit"
     BAD_RECORD = "bad_record"
     BAD_BODY = "bad_body"
     CAMERA_FAULT = "camera_fault"

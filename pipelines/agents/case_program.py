@@ -1,10 +1,10 @@
 """The rules of one partition: decode, call the pure core, collect what must be written.
 
 State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched camera,
-`<grid id>/gone` for what is remembered of cases that were archived long ago.
+`<grid id>/gone` for what is remembered of cases that were archived long ago; and those of `alarms`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
@@ -14,10 +14,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipelines.agents.alarms import Alarms
 from pipelines.domain import cases, silence
 from pipelines.domain.alerts import camera_alert, sla_alerts
-from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.grids import Counted, Gone, Tally
+from pipelines.domain.opening import Opening, open_case
+from pipelines.domain.refusals import Refusal, allowed_moves
 from pipelines.domain.silence import Watched
 from pipelines.domain.similar import Similar
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
@@ -29,10 +32,11 @@ from schemas.errors import RecordError, SetupError
 from schemas.grid import Registry
 from schemas.policy import Policy
 from schemas.reports import Channel, Report, Urgency
+from schemas.silences import Silence
 from schemas.topics import Topic
 
 INPUTS = Inputs(
-    openers=(topics.REPORTS.name, topics.CAMERA_EVENTS.name, topics.CAMERA_TELEMETRY.name),
+    openers=(topics.REPORTS.name, topics.CAMERA_EVENTS.name, topics.CAMERA_TELEMETRY.name, topics.SILENCES.name),
     followers=(topics.CASE_COMMANDS.name,),
     ticks=topics.CLOCK_TICKS.name,
 )
@@ -83,6 +87,7 @@ class CaseProgram:
         self._due: list[tuple[datetime, str]] = []  # an index of instants at which something may happen to a case
         self._watched: dict[str, Watched] = {}
         self._similar = Similar()
+        self._alarms = Alarms(policies[policy_id])
         self._saved_at: dict[str, datetime] = {}
         self._changed_cases: set[str] = set()
         self._gone_cases: list[Case | Counted] = []
@@ -94,6 +99,7 @@ class CaseProgram:
             topics.REPORTS.name: self._take_report,
             topics.CAMERA_EVENTS.name: self._take_camera_event,
             topics.CAMERA_TELEMETRY.name: self._take_telemetry,
+            topics.SILENCES.name: self._take_silence,
             topics.CASE_COMMANDS.name: self._take_command,
         }
         self._grid_due: list[str] = []
@@ -111,11 +117,13 @@ class CaseProgram:
                 gone = msgspec.json.decode(value, type=Gone)
                 self._tally(gone.grid_id).gone = gone
         for key, value in state.items():
-            if b"/camera/" in key:
+            if b"/" not in key:
+                self._load_case(_decode_recovered(value).case, value)
+            elif b"/camera/" in key:
                 watched = msgspec.json.decode(value, type=Watched)
                 self._watched[watched.camera_id] = watched
             elif not key.endswith(b"/gone"):
-                self._load_case(_decode_recovered(value).case, value)
+                self._alarms.load(key.decode(), value)
 
     def _load_case(self, case: Counted, value: bytes) -> None:
         tally = self._tally(case.grid_id)
@@ -125,6 +133,7 @@ class CaseProgram:
         self._unread[case.case_id] = value
         tally.change(None, case)
         self._similar.add(case)
+        self._alarms.recover(case)
         self._index(case)
 
     def _tally(self, grid_id: str) -> Tally:
@@ -170,6 +179,7 @@ class CaseProgram:
                 outputs += self._advance(state, cases.fire(state.case, at, self._policy_of(state.case)))
         for watched in list(self._watched.values()):
             outputs += self._watch(*silence.listen(watched, at, self._silent_after))
+        outputs += map(_alert_output, self._alarms.tick(at))
         self._grid_due = sorted(self._changed_grids)
         self._changed_grids.clear()
         return outputs
@@ -193,6 +203,7 @@ class CaseProgram:
             watched = self._watched[camera_id]
             heard_ms = int(watched.heard_at.timestamp() * 1000)
             changes.append(Change(f"{watched.grid_id}/camera/{camera_id}".encode(), codec.encode(watched), heard_ms))
+        changes += self._alarms.changes()
         for grid_id in self._grid_due:
             outputs.append(self._grid_output(grid_id))
         self._changed_cases.clear()
@@ -220,6 +231,7 @@ class CaseProgram:
             location=report.location,
             reported_by=report.reported_by,
             settled=report.settled,
+            visibility=report.visibility,
             similar_to=self._similar.find(report.grid_id, items[report.item_code], report.location, at),
         )
         return self._open(opening, Cause(id=report.report_id, at=at), digest=report.digest)
@@ -228,7 +240,7 @@ class CaseProgram:
         event: CameraEvent = codec.decode(topics.CAMERA_EVENTS, record.value)
         self._check_grid(event.grid_id)
         alert = camera_alert(event)
-        outputs = [] if alert is None else [_alert_output(alert)]
+        outputs = [] if alert is None else [_alert_output(each) for each in self._alarms.take(alert, at)]
         if event.phase is not Phase.OPEN:
             return outputs
         for rule in self._policies[self._policy_id].file.camera_rules:
@@ -256,6 +268,12 @@ class CaseProgram:
         if known is not None and known.heard_at >= at:
             return []  # a chunk read again
         return self._watch(*silence.hear(known, now, self._silent_after))
+
+    def _take_silence(self, record: Record, at: datetime) -> list[Output]:
+        found: Silence = codec.decode(topics.SILENCES, record.value)
+        self._check_grid(found.grid_id)
+        self._alarms.silence(found, at, record.offset + 1)
+        return []
 
     def _take_command(self, record: Record, at: datetime) -> list[Output]:
         command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
@@ -288,7 +306,7 @@ class CaseProgram:
 
     def _open(self, opening: Opening, cause: Cause, *, digest: str | None) -> list[Output]:
         policy = self._policies[self._policy_id]
-        outcome = cases.open_case(opening, cause, policy, self._policy_id, self._registry)
+        outcome = open_case(opening, cause, policy, self._policy_id, self._registry)
         known = self._case(outcome.case.case_id)
         if known is None:
             self._similar.add(outcome.case)
@@ -304,7 +322,8 @@ class CaseProgram:
         self._keep(replace(state, case=outcome.case))
         ledger = [_output(topics.CASE_EVENTS, e.grid_id, e.event_id, e.at, e) for e in outcome.events]
         alerts = sla_alerts(None if is_new else state.case, outcome, self._registry)
-        return [*ledger, *(_alert_output(alert) for alert in alerts)]
+        self._alarms.see(outcome.case)
+        return [*ledger, *map(_alert_output, alerts)]
 
     def _keep(self, state: CaseState) -> None:
         case, known = state.case, self._case(state.case.case_id)
@@ -321,14 +340,14 @@ class CaseProgram:
         self._similar.forget(case)
         self._gone_cases.append(case)
 
-    def _watch(self, watched: Watched, alerts: Iterable[Alert]) -> list[Output]:
+    def _watch(self, watched: Watched, alerts: Sequence[Alert]) -> list[Output]:
         known = self._watched.get(watched.camera_id)
         self._watched[watched.camera_id] = watched
         if known is None or known.is_live != watched.is_live:
             self._changed_grids.add(watched.grid_id)
         saved_at = self._saved_at.get(watched.camera_id)
-        outputs = [_alert_output(alert) for alert in alerts]
-        if outputs or saved_at is None or watched.heard_at - saved_at >= _CAMERA_SAVED_EVERY:
+        outputs = [_alert_output(sent) for alert in alerts for sent in self._alarms.take(alert, alert.at)]
+        if alerts or saved_at is None or watched.heard_at - saved_at >= _CAMERA_SAVED_EVERY:
             self._saved_at[watched.camera_id] = watched.heard_at
             self._changed_cameras.add(watched.camera_id)
         return outputs
@@ -391,7 +410,7 @@ def _result(command: Command, record: Record, case: Case | None, refusal: Refusa
         reason=refusal.reason if refusal else None,
         detail=refusal.detail if refusal else None,
         stage=case.stage if case else None,
-        allowed=cases.allowed_moves(case) if case else [],
+        allowed=allowed_moves(case) if case else [],
     )
     # Of the record, not of the command: a phone may send one command twice, and each is answered.
     return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{record.offset}", at, result)

@@ -5,9 +5,9 @@
         │  └──────────────┴─────────────────────┘ └────────────────┘                   │
         └───────────────────────────── reopen, a new round ────────────────────────────┘
 
-What a case allows follows from its sub-step (`substep`). A move that is not allowed is a `Refusal`
-with the reason; it changes nothing. Before an event of time *t* touches a case, its deadlines up
-to *t* fire (`fire`), and a pause that has used up its time ends.
+A move that is not allowed is a `Refusal` with the reason (`refusals`); it changes nothing. Before an
+event of time *t* touches a case, its deadlines up to *t* fire (`fire`), and a pause that has used up
+its time ends.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipelines.domain import ids, sla
+from pipelines.domain.refusals import Asked, Refusal, refuse
 from schemas.cases import (
     Case,
     Clock,
@@ -28,14 +29,12 @@ from schemas.cases import (
     Level,
     Move,
     Stage,
-    Substep,
     TaskState,
     Timer,
 )
-from schemas.fields import CameraId
-from schemas.grid import Registry, Role
-from schemas.policy import Ladder, Policy, Severity
-from schemas.reports import Channel, Location, Urgency
+from schemas.grid import Registry
+from schemas.policy import Ladder, Policy
+from schemas.reports import Urgency, Visibility
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -47,23 +46,6 @@ class Cause(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class Opening(Struct, frozen=True, kw_only=True):
-    """What a new case is made of, whichever source it came from."""
-
-    grid_id: str
-    item_code: str
-    channel: Channel
-    origin_id: str
-    summary: str
-    occurred_at: datetime
-    urgency: Urgency = Urgency.NORMAL
-    camera_id: CameraId | None = None
-    location: Location | None = None
-    reported_by: str | None = None
-    settled: str | None = None  # 自行处置: how the reporter settled it
-    similar_to: str | None = None
-
-
 class Outcome(Struct, frozen=True, kw_only=True):
     """A case after something happened to it, and the ledger events that say so."""
 
@@ -71,191 +53,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     events: list[LedgerEvent]
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
-    """A move that is not allowed, and why."""
-
-    reason: str
-    detail: str
-
-
-_ALWAYS: Final = frozenset({Move.CLOSE, Move.VOID, Move.SUPERVISE})
-_AT_WORK: Final = _ALWAYS | {Move.DISPATCH, Move.RETURN, Move.PAUSE, Move.EXTEND, Move.ASSIGN, Move.HANDLE}
-_ALLOWED: Final[dict[Substep, frozenset[Move]]] = {
-    Substep.AWAITING_ACCEPTANCE: _ALWAYS | {Move.ACCEPT, Move.DISPATCH},
-    Substep.AWAITING_DISPATCH: _ALWAYS | {Move.DISPATCH},
-    Substep.AWAITING_ACKNOWLEDGEMENT: _ALWAYS | {Move.DISPATCH, Move.RETURN, Move.ACKNOWLEDGE},
-    # Who settles it without saying that they arrived has arrived: villages lose signal.
-    Substep.EN_ROUTE: _AT_WORK | {Move.ARRIVE},
-    Substep.IN_HAND: _AT_WORK,
-    Substep.COORDINATED: (_AT_WORK | {Move.COMPLETE}) - {Move.CLOSE, Move.DISPATCH, Move.HANDLE, Move.RETURN},
-    Substep.PAUSED: frozenset({Move.RESUME, Move.EXTEND, Move.VOID, Move.SUPERVISE}),
-    Substep.AWAITING_VERIFICATION: frozenset({Move.VERIFY, Move.REWORK, Move.VOID, Move.SUPERVISE}),
-    Substep.CLOSED: frozenset({Move.FEEDBACK, Move.REOPEN}),
-}
-_OF_STAGE: Final = {
-    Stage.REPORTED: Substep.AWAITING_DISPATCH,
-    Stage.DISPATCHED: Substep.AWAITING_ACKNOWLEDGEMENT,
-    Stage.HANDLING: Substep.IN_HAND,
-    Stage.VERIFYING: Substep.AWAITING_VERIFICATION,
-    Stage.ARCHIVED: Substep.CLOSED,
-}
-_OF_CLOCK: Final = {Clock.ACCEPT: Substep.AWAITING_ACCEPTANCE, Clock.ARRIVE: Substep.EN_ROUTE}
-_CENTRES: Final = frozenset({Role.STREET_CENTRE, Role.DISTRICT_CENTRE})
-_OFFICE: Final = frozenset(Role) - {Role.PART_TIME, Role.DEPARTMENT}
-# Whom a move takes; the others are open to everybody who serves the grid.
-_ROLES: Final[dict[Move, frozenset[Role]]] = {
-    Move.ACCEPT: _OFFICE,
-    Move.DISPATCH: frozenset(Role) - {Role.PART_TIME},
-    Move.EXTEND: _CENTRES,
-    Move.ASSIGN: frozenset({Role.DISTRICT_CENTRE}),
-    Move.COMPLETE: frozenset({Role.DEPARTMENT}),
-    Move.CLOSE: _OFFICE,
-    Move.VOID: _OFFICE,
-    Move.SUPERVISE: _CENTRES,
-    Move.FEEDBACK: _OFFICE,
-}
-_REASONED: Final = frozenset(
-    {Move.RETURN, Move.PAUSE, Move.EXTEND, Move.ASSIGN, Move.CLOSE, Move.VOID, Move.SUPERVISE, Move.REOPEN}
-)
-_INDEPENDENT: Final = frozenset({Move.VERIFY, Move.REWORK, Move.FEEDBACK})
 _LEVELS: Final = list(Level)
-
-
-def substep(case: Case) -> Substep:
-    """Return where within its stage *case* stands."""
-    timer = case.timer
-    if case.stage is Stage.ARCHIVED or timer is None:
-        return _OF_STAGE[case.stage]
-    if timer.paused_at is not None:
-        return Substep.PAUSED
-    if case.stage is Stage.HANDLING and TaskState.OPEN in case.tasks.values():
-        return Substep.COORDINATED
-    return _OF_CLOCK.get(timer.clock, _OF_STAGE[case.stage])
-
-
-def allowed_moves(case: Case) -> list[Move]:
-    """Return the moves that the case's sub-step allows, in workflow order."""
-    allowed = _ALLOWED[substep(case)]
-    return [move for move in Move if move in allowed]
-
-
-def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, registry: Registry) -> Outcome:
-    """Open a case and dispatch it to who must go first, if the roster has one.
-
-    What a worker settled on the spot (自行处置) waits for verification at once.
-    """
-    grid_id, at = opening.grid_id, cause.at
-    case_id = ids.case_id(grid_id, opening.origin_id)
-    event = _opening_line(opening, cause, case_id)
-    settler = opening.reported_by if opening.settled is not None else None
-    person: str | None
-    if settler is not None and registry.serves(settler, grid_id, at):
-        person, stage, clock, kind = settler, Stage.VERIFYING, Clock.VERIFY, LedgerKind.HANDLED
-    else:
-        settler = None
-        person = first_responder(opening, at, policy, registry)
-        stage, clock, kind = Stage.DISPATCHED, Clock.ACKNOWLEDGE, LedgerKind.DISPATCHED
-    if person is None:  # nobody to send: the centre must take it up
-        stage = Stage.REPORTED
-        timer = sla.start(event, Clock.ACCEPT, armed=1, at=at, policy=policy)
-        events = [replace(event, clock=Clock.ACCEPT, due_at=timer.due_at)]
-    else:
-        timer = sla.start(event, clock, armed=2, at=at, policy=policy)
-        second = replace(
-            event,
-            event_id=ids.ledger_id(cause.id, case_id, 2),
-            number=2,
-            kind=kind,
-            stage=stage,
-            by=settler,
-            assignee=person,
-            clock=clock,
-            due_at=timer.due_at,
-            note=opening.settled if settler is not None else None,
-            related_to=None,
-        )
-        events = [event, second]
-    case = Case(
-        case_id=case_id,
-        grid_id=grid_id,
-        item_code=opening.item_code,
-        channel=opening.channel,
-        urgency=opening.urgency,
-        origin_id=opening.origin_id,
-        summary=opening.summary,
-        stage=stage,
-        level=Level.VILLAGE,
-        version=len(events),
-        policy=policy_id,
-        occurred_at=opening.occurred_at,
-        opened_at=at,
-        updated_at=at,
-        assignee=person,
-        handler=settler,
-        camera_id=opening.camera_id,
-        timer=timer,
-        location=opening.location,
-        similar_to=opening.similar_to,
-    )
-    return Outcome(case=case, events=events)
-
-
-def _opening_line(opening: Opening, cause: Cause, case_id: str) -> LedgerEvent:
-    return LedgerEvent(
-        event_id=ids.ledger_id(cause.id, case_id, 1),
-        case_id=case_id,
-        grid_id=opening.grid_id,
-        number=1,
-        kind=LedgerKind.OPENED,
-        at=cause.at,
-        stage=Stage.REPORTED,
-        level=Level.VILLAGE,
-        item_code=opening.item_code,
-        channel=opening.channel,
-        by=opening.reported_by,
-        related_to=opening.similar_to,
-    )
-
-
-def first_responder(opening: Opening, at: datetime, policy: Policy, registry: Registry) -> str | None:
-    """Return who is sent first: the grid's part-time worker, else the village's full-time one.
-
-    A major issue that a part-time worker reports goes to the full-time one at once. Who is away
-    has their substitute go.
-    """
-    roles: tuple[Role, ...] = (Role.PART_TIME, Role.FULL_TIME)
-    reporter = registry.people.get(opening.reported_by or "")
-    if (
-        reporter is not None
-        and reporter.role is Role.PART_TIME
-        and policy.items[opening.item_code].severity is Severity.MAJOR
-    ):
-        roles = (Role.FULL_TIME, Role.PART_TIME)
-    for role in roles:
-        for person in registry.people_for(opening.grid_id, role):
-            acting = registry.on_duty(person.id, at)
-            if acting is not None:
-                return acting
-    return None
-
-
-class _Asked(Struct, frozen=True):
-    """A command and all that decides on it."""
-
-    case: Case
-    command: Command
-    at: datetime
-    policy: Policy
-    registry: Registry
 
 
 def apply(case: Case, command: Command, cause: Cause, policy: Policy, registry: Registry) -> Outcome | Refusal:
     """Move *case* as *command* asks, or say why not."""
-    asked = _Asked(case, command, cause.at, policy, registry)
-    for check in (_stage_refusal, _actor_refusal, _person_refusal, _content_refusal, _limit_refusal):
-        refusal = check(asked)
-        if refusal is not None:
-            return refusal
+    asked = Asked(case, command, cause.at, policy, registry)
+    refusal = refuse(asked)
+    if refusal is not None:
+        return refusal
     ledger = _Ledger(asked, cause)
     _MOVES[command.move](ledger, asked)
     return Outcome(case=ledger.case, events=ledger.events)
@@ -271,126 +77,51 @@ def fire(case: Case, until: datetime, policy: Policy) -> Outcome:
     return Outcome(case=case, events=events)
 
 
-def _stage_refusal(asked: _Asked) -> Refusal | None:
-    at = substep(asked.case)
-    if asked.command.move in _ALLOWED[at]:
-        return None
-    return Refusal(reason="illegal_move", detail=f"{asked.command.move} is not allowed while {asked.case.stage} ({at})")
-
-
-def _actor_refusal(asked: _Asked) -> Refusal | None:
-    command, case = asked.command, asked.case
-    if not asked.registry.serves(command.by, case.grid_id, asked.at):
-        return Refusal(reason="not_on_roster", detail=f"{command.by} does not serve grid {case.grid_id}")
-    role = asked.registry.people[command.by].role
-    if command.move in _ROLES and role not in _ROLES[command.move]:
-        return Refusal(reason="role", detail=f"{command.move} is not for role {role}")
-    if command.move in _INDEPENDENT and (command.by == case.handler or command.by in case.tasks):
-        return Refusal(reason="same_person", detail="who handled a case cannot verify it")
-    if command.move is Move.EXTEND and command.by == case.assignee:
-        return Refusal(reason="same_person", detail="who has a case cannot approve its extension")
-    if command.move is Move.COMPLETE and case.tasks.get(command.by) is not TaskState.OPEN:
-        return Refusal(reason="no_task", detail=f"{command.by} has no open task of this case")
-    return None
-
-
-def _person_refusal(asked: _Asked) -> Refusal | None:
-    """Refuse an assignee who cannot take it."""
-    move, assignee, registry = asked.command.move, asked.command.assignee, asked.registry
-    if move is Move.DISPATCH:
-        if assignee is None or not registry.serves(assignee, asked.case.grid_id, asked.at):
-            return Refusal(reason="assignee", detail=f"{assignee} does not serve grid {asked.case.grid_id}")
-        if registry.on_duty(assignee, asked.at) is None:
-            return Refusal(reason="absent", detail=f"{assignee} is away, and nobody stands in")
-    if move is Move.ASSIGN:
-        person = registry.people.get(assignee or "")
-        if person is None or person.role is not Role.DEPARTMENT or not registry.serves(person.id, asked.case.grid_id):
-            return Refusal(reason="assignee", detail=f"{assignee} is not of a department of the district")
-        if asked.case.tasks.get(person.id) is TaskState.OPEN:  # one that is done may be needed again after rework
-            return Refusal(reason="has_task", detail=f"{assignee} has an open task of this case")
-    return None
-
-
-def _content_refusal(asked: _Asked) -> Refusal | None:
-    """Refuse a command that lacks what its move needs."""
-    command, case = asked.command, asked.case
-    is_again = command.move is Move.DISPATCH and case.assignee is not None
-    if (command.move in _REASONED or is_again) and not (command.note or "").strip():
-        return Refusal(reason="note", detail=f"{command.move} needs its reason as note")
-    if command.move is Move.CLOSE:
-        if command.closure in (None, Closure.FIXED, Closure.VOID):
-            return Refusal(reason="closure", detail="a close without handling says why, and that is not 'fixed'")
-        if (command.closure is Closure.DUPLICATE) != (command.duplicate_of not in (None, case.case_id)):
-            return Refusal(reason="duplicate_of", detail="a duplicate, and nothing else, names another case")
-    if command.move is Move.EXTEND and command.extend_ms is None:
-        return Refusal(reason="extend_ms", detail="an extension says by how much")
-    if command.move is Move.FEEDBACK and command.satisfaction is None:
-        return Refusal(reason="satisfaction", detail="a feedback says how satisfied the reporter is")
-    return None
-
-
-def _limit_refusal(asked: _Asked) -> Refusal | None:
-    case, limits = asked.case, asked.policy.file.limits
-    is_spent, detail = {
-        Move.RETURN: (case.returns >= limits.returns, f"{limits.returns} returns are spent: it is under supervision"),
-        Move.PAUSE: (case.paused_ms >= limits.pause_ms, f"{limits.pause_ms} ms of pauses are spent"),
-        Move.EXTEND: (
-            case.extensions >= limits.extensions or (asked.command.extend_ms or 0) > limits.extension_ms,
-            f"at most {limits.extensions} extensions of at most {limits.extension_ms} ms",
-        ),
-        Move.REOPEN: (
-            case.round >= limits.rounds or case.closure is Closure.VOID,
-            f"at most {limits.rounds} rounds, and none after void",
-        ),
-    }.get(asked.command.move, (False, ""))
-    return Refusal(reason="limit", detail=detail) if is_spent else None
-
-
-def _accept(ledger: "_Ledger", asked: _Asked) -> None:
+def _accept(ledger: "_Ledger", asked: Asked) -> None:
     ledger.add(LedgerKind.ACCEPTED, clock=Clock.DISPATCH)
 
 
-def _dispatch(ledger: "_Ledger", asked: _Asked) -> None:
+def _dispatch(ledger: "_Ledger", asked: Asked) -> None:
     acting = asked.registry.on_duty(asked.command.assignee or "", asked.at)
     ledger.add(LedgerKind.DISPATCHED, clock=Clock.ACKNOWLEDGE, stage=Stage.DISPATCHED, assignee=acting)
 
 
-def _return(ledger: "_Ledger", asked: _Asked) -> None:
+def _return(ledger: "_Ledger", asked: Asked) -> None:
     returns = asked.case.returns + 1
     ledger.add(LedgerKind.RETURNED, clock=Clock.DISPATCH, stage=Stage.REPORTED, assignee=None, returns=returns)
     if returns >= asked.policy.file.limits.returns:
         _supervise(ledger, asked)
 
 
-def _acknowledge(ledger: "_Ledger", asked: _Asked) -> None:
+def _acknowledge(ledger: "_Ledger", asked: Asked) -> None:
     clock = Clock.ARRIVE if asked.case.urgency is Urgency.URGENT else Clock.DISPOSE
     ledger.add(LedgerKind.ACKNOWLEDGED, clock=clock, stage=Stage.HANDLING, assignee=asked.command.by)
 
 
-def _arrive(ledger: "_Ledger", asked: _Asked) -> None:
+def _arrive(ledger: "_Ledger", asked: Asked) -> None:
     ledger.add(LedgerKind.ARRIVED, clock=Clock.DISPOSE)
 
 
-def _pause(ledger: "_Ledger", asked: _Asked) -> None:
+def _pause(ledger: "_Ledger", asked: Asked) -> None:
     left = asked.policy.file.limits.pause_ms - asked.case.paused_ms
     timer = sla.pause(_running(asked.case), asked.at)
     ledger.adjust(LedgerKind.PAUSED, replace(timer, next_at=asked.at + left * _MILLISECOND))
 
 
-def _resume(ledger: "_Ledger", asked: _Asked) -> None:
+def _resume(ledger: "_Ledger", asked: Asked) -> None:
     timer = _running(asked.case)
     paused_ms = _paused_ms(asked.case, timer, asked.at)
     timer = sla.resume(timer, asked.at, asked.policy, asked.case.item_code)
     ledger.adjust(LedgerKind.RESUMED, timer, paused_ms=paused_ms)
 
 
-def _extend(ledger: "_Ledger", asked: _Asked) -> None:
+def _extend(ledger: "_Ledger", asked: Asked) -> None:
     by_ms = asked.command.extend_ms or 0
     timer = sla.extend(_running(asked.case), by_ms, asked.policy, asked.case.item_code)
     ledger.adjust(LedgerKind.EXTENDED, timer, extended_ms=by_ms, extensions=asked.case.extensions + 1)
 
 
-def _assign(ledger: "_Ledger", asked: _Asked) -> None:
+def _assign(ledger: "_Ledger", asked: Asked) -> None:
     """Give a department its part; the first one makes the district the owner, with a clock of its own."""
     case, command = asked.case, asked.command
     tasks = {**case.tasks, command.assignee or "": TaskState.OPEN}
@@ -402,36 +133,36 @@ def _assign(ledger: "_Ledger", asked: _Asked) -> None:
     ledger.add(LedgerKind.ASSIGNED, clock=Clock.DISPOSE, about=command.assignee, **changes)
 
 
-def _complete(ledger: "_Ledger", asked: _Asked) -> None:
+def _complete(ledger: "_Ledger", asked: Asked) -> None:
     by = asked.command.by
     ledger.add(LedgerKind.COMPLETED, about=by, tasks={**asked.case.tasks, by: TaskState.DONE})
 
 
-def _handle(ledger: "_Ledger", asked: _Asked) -> None:
+def _handle(ledger: "_Ledger", asked: Asked) -> None:
     ledger.add(LedgerKind.HANDLED, clock=Clock.VERIFY, stage=Stage.VERIFYING, handler=asked.command.by)
 
 
-def _rework(ledger: "_Ledger", asked: _Asked) -> None:
+def _rework(ledger: "_Ledger", asked: Asked) -> None:
     rework = asked.case.rework + 1
     ledger.add(LedgerKind.REWORKED, clock=Clock.DISPOSE, stage=Stage.HANDLING, rework=rework)
     if rework >= asked.policy.file.limits.reworks:
         _supervise(ledger, asked)
 
 
-def _verify(ledger: "_Ledger", asked: _Asked) -> None:
+def _verify(ledger: "_Ledger", asked: Asked) -> None:
     ledger.add(LedgerKind.VERIFIED)
     _archive(ledger, asked, LedgerKind.ARCHIVED, Closure.FIXED)
 
 
-def _close(ledger: "_Ledger", asked: _Asked) -> None:
+def _close(ledger: "_Ledger", asked: Asked) -> None:
     _archive(ledger, asked, LedgerKind.ARCHIVED, asked.command.closure)
 
 
-def _void(ledger: "_Ledger", asked: _Asked) -> None:
+def _void(ledger: "_Ledger", asked: Asked) -> None:
     _archive(ledger, asked, LedgerKind.VOIDED, Closure.VOID)
 
 
-def _archive(ledger: "_Ledger", asked: _Asked, kind: LedgerKind, closure: Closure | None) -> None:
+def _archive(ledger: "_Ledger", asked: Asked, kind: LedgerKind, closure: Closure | None) -> None:
     case, at = ledger.case, asked.at
     ledger.add(
         kind,
@@ -445,16 +176,16 @@ def _archive(ledger: "_Ledger", asked: _Asked, kind: LedgerKind, closure: Closur
     )
 
 
-def _supervise(ledger: "_Ledger", asked: _Asked) -> None:
+def _supervise(ledger: "_Ledger", asked: Asked) -> None:
     """Tell the boss (督办); whose case it is stays as it is."""
     ledger.add(LedgerKind.SUPERVISED, supervisions=ledger.case.supervisions + 1)
 
 
-def _feedback(ledger: "_Ledger", asked: _Asked) -> None:
+def _feedback(ledger: "_Ledger", asked: Asked) -> None:
     ledger.add(LedgerKind.FEEDBACK, satisfaction=asked.command.satisfaction)
 
 
-def _reopen(ledger: "_Ledger", asked: _Asked) -> None:
+def _reopen(ledger: "_Ledger", asked: Asked) -> None:
     fresh = {
         "stage": Stage.REPORTED,
         "round": asked.case.round + 1,
@@ -475,7 +206,11 @@ def _reopen(ledger: "_Ledger", asked: _Asked) -> None:
     ledger.case = replace(ledger.case, closure=None)  # after the line that says which end it undoes
 
 
-_MOVES: Final[dict[Move, Callable[["_Ledger", _Asked], None]]] = {
+def _remark(ledger: "_Ledger", _: Asked) -> None:
+    ledger.add(LedgerKind.REMARKED)
+
+
+_MOVES: Final[dict[Move, Callable[["_Ledger", Asked], None]]] = {
     Move.ACCEPT: _accept,
     Move.DISPATCH: _dispatch,
     Move.RETURN: _return,
@@ -494,6 +229,7 @@ _MOVES: Final[dict[Move, Callable[["_Ledger", _Asked], None]]] = {
     Move.SUPERVISE: _supervise,
     Move.FEEDBACK: _feedback,
     Move.REOPEN: _reopen,
+    Move.REMARK: _remark,
 }
 
 
@@ -581,7 +317,7 @@ def ledger_event(
 class _Ledger:
     """Collects what one command does to one case."""
 
-    def __init__(self, asked: _Asked, cause: Cause) -> None:
+    def __init__(self, asked: Asked, cause: Cause) -> None:
         self.case, self.events = asked.case, list[LedgerEvent]()
         self._asked, self._cause = asked, cause
 
@@ -627,7 +363,7 @@ class _Ledger:
             replace(
                 event,
                 by=command.by,
-                note=command.note,
+                note=command.note if case.visibility is Visibility.PUBLIC else None,
                 assignee=about or event.assignee,
                 extended_ms=extended_ms,
                 closure=case.closure if is_end else None,

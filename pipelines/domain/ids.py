@@ -3,7 +3,7 @@
 from hashlib import sha256
 from itertools import product
 
-from schemas.cases import Case, Timer
+from schemas.cases import REPORTER, Case, Timer
 
 _CASE_DIGITS = 10  # 50 bits: a grid would need millions of cases before two collide
 # Two base-32 digits at a time (RFC 4648, lower case): the standard library's encoder took a quarter of opening a case.
@@ -14,6 +14,11 @@ def case_id(grid_id: str, origin_id: str) -> str:
     """Return the id of the case that the record *origin_id* opens; the intake can say it at once."""
     bits = int.from_bytes(sha256(origin_id.encode()).digest()[:7]) >> 6
     return f"{grid_id}-{''.join([_PAIRS[bits >> shift & 1023] for shift in (40, 30, 20, 10, 0)])}"
+
+
+def reporters_command_id(case: str, request_id: str) -> str:
+    """Return the id of what a reporter asks of a case; all of one case begin alike, and none is a report's."""
+    return f"{REPORTER}:{case[-_CASE_DIGITS:]}:{request_id}"
 
 
 def ledger_id(cause_id: str, case: str, number: int) -> str:

@@ -35,6 +35,7 @@ class Cases:
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._opened: OrderedDict[str, str] = OrderedDict()  # case ids by the id of what opened them
         self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._media: OrderedDict[str, None] = OrderedDict()  # what reports name
         self._events: deque[LedgerEvent] = deque(maxlen=_KEPT)
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="cases", daemon=True)
@@ -61,6 +62,10 @@ class Cases:
     def report(self, report_id: str) -> Report | None:
         """Return the report under an id, if it had a place or pictures."""
         return self._reports.get(report_id)
+
+    def names(self, media: str) -> bool:
+        """Tell whether a report known names a picture."""
+        return media in self._media
 
     def close(self) -> None:
         """End the reading thread."""
@@ -103,6 +108,8 @@ class Cases:
     def _take_report(self, report: Report) -> None:
         if report.location is not None or report.media:
             _keep(self._reports, report.report_id, report)
+        for ref in report.media:
+            _keep(self._media, ref, None)
 
 
 def _keep(kept: OrderedDict[str, _V], key: str, value: _V) -> None:

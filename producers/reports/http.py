@@ -1,4 +1,4 @@
-"""The HTTP intake: reports from workers and residents, commands on cases.
+"""The HTTP intake: reports from workers and residents, and every door beside it.
 
 201 to a report means that it is on disk in the spool, from where Kafka gets it; 200 to a command
 that its lane has done it. A repeated id gets the same answer, with another body 409. A client that
@@ -7,78 +7,47 @@ means to repeat after a 503 must choose the id itself.
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from secrets import token_bytes
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, NotFoundException, ValidationException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.status_codes import (
-    HTTP_200_OK,
-    HTTP_202_ACCEPTED,
-    HTTP_409_CONFLICT,
     HTTP_500_INTERNAL_SERVER_ERROR,
     HTTP_503_SERVICE_UNAVAILABLE,
 )
 
-from infra.clock import utc_now
-from infra.kafka import Producer
+from infra.kafka import BatchProducer, Producer
 from infra.logs import logger
 from infra.settings import Settings
 from producers.reports.cases import Cases
+from producers.reports.commands import get_command, post_command
 from producers.reports.domain.rate import Rate
-from producers.reports.domain.submission import CommandRequest, Submission, command
-from producers.reports.domain.wire import at_fault, checked, time_ordered_id
-from producers.reports.door import SOURCE, IdempotencyKey, Problem, refusals, within_rate
+from producers.reports.domain.submission import Submission
+from producers.reports.domain.wire import at_fault
+from producers.reports.door import SOURCE, IdempotencyKey, Problem, refusal, refusals, within_rate
 from producers.reports.explain import explain_route
+from producers.reports.follow import follow_secret, get_progress, post_reporters_move
 from producers.reports.open311 import open311
 from producers.reports.outbox import Outbox
-from producers.reports.photos import Photos, post_photo
+from producers.reports.photos import Photos, get_photo, post_photo
 from producers.reports.results import Results
-from producers.reports.sources import Accepted, accepted, follow, follow_secret, sources
+from producers.reports.sources import Accepted, accepted, sources
 from producers.reports.spool import Spool
-from schemas.cases import CommandResult, Verdict
+from producers.reports.visits import post_visit
 from schemas.errors import OverloadedError, RecordError, UnavailableError
-from schemas.fields import CaseId
 from schemas.grid import load_registry
 from schemas.ground import Ground
 from schemas.policy import load_policy
-from schemas.topics import CASE_COMMANDS
 
 MAX_BODY_BYTES = 256 << 10
-_KAFKA_S, _RESULT_S, _FLUSH_S = 10.0, 2.0, 2.0
+_FLUSH_S = 2.0
 
 log = logger()
-
-
-async def _acknowledged(sent: Future[None]) -> None:
-    """Return when the broker has the record.
-
-    Raises:
-        UnavailableError: it did not say so within 10 s; the record may be there.
-    """
-    try:
-        # Shielded: a future cancelled here would raise in the thread that serves delivery reports, and end it.
-        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(sent)), _KAFKA_S)
-    except TimeoutError as error:
-        raise UnavailableError("kafka", f"no acknowledgement within {_KAFKA_S:.0f} s") from error
-
-
-async def _all_sent(outbox: Outbox) -> None:
-    """Return when Kafka has every report that is on disk: no command may overtake its case's.
-
-    Raises:
-        UnavailableError: not within 10 s.
-    """
-    try:
-        await asyncio.wait_for(outbox.sent(), _KAFKA_S)
-    except TimeoutError as error:
-        raise UnavailableError("kafka", f"reports wait longer than {_KAFKA_S:.0f} s") from error
 
 
 @post("/reports", status_code=201, guards=[within_rate], responses=refusals(Problem, 400, 409, 413, 422, 429, 503))
@@ -90,45 +59,6 @@ async def post_report(
     """Take a report; say its case's number at once."""
     # Asked for as an argument, state would be copied for each report.
     return await accepted(request.app.state, data, idempotency_key)
-
-
-_VERDICTS = {
-    HTTP_202_ACCEPTED: ResponseSpec(None, description="not decided yet; ask at Location"),
-    HTTP_409_CONFLICT: ResponseSpec(CommandResult, description="refused, with the moves that are allowed"),
-}
-
-
-@post(
-    "/cases/{case_id:str}/commands",
-    status_code=HTTP_200_OK,
-    responses=_VERDICTS | refusals(Problem, 400, 413, 422, 503),
-)
-async def post_command(case_id: str, data: CommandRequest, state: State) -> Response[CommandResult | None]:
-    """Ask for a move: 200 done, 409 refused with the allowed moves, 202 not decided yet (ask at `Location`)."""
-    checked(case_id, CaseId, "case_id")
-    now = utc_now()
-    command_id = data.command_id or time_ordered_id(now, token_bytes(10))
-    asked = command(data, case_id=case_id, command_id=command_id, requested_at=now, registry=state.registry)
-    producer: Producer = state.producer
-    await _all_sent(state.outbox)
-    with state.results.expecting(case_id, command_id) as result:
-        await _acknowledged(producer.send(CASE_COMMANDS, key=case_id[:15], ce_id=command_id, at=now, value=asked))
-        try:
-            return _answer(await asyncio.wait_for(result, _RESULT_S))
-        except TimeoutError:
-            return Response(None, status_code=HTTP_202_ACCEPTED, headers={"Location": f"/commands/{command_id}"})
-
-
-@get(
-    "/commands/{command_id:str}",
-    responses={HTTP_409_CONFLICT: _VERDICTS[HTTP_409_CONFLICT], **refusals(Problem, 404)},
-)
-async def get_command(command_id: str, state: State) -> Response[CommandResult]:
-    """Return how a command ended."""
-    result = state.results.find(command_id)
-    if result is None:
-        raise NotFoundException("no result under this id yet")
-    return _answer(result)
 
 
 _NOT_NOW = {503: ResponseSpec(str, description="not now", media_type=MediaType.TEXT)}
@@ -152,36 +82,19 @@ async def readyz(state: State) -> Response[str]:
     return Response("ok" if is_up else "no broker", status_code=200 if is_up else HTTP_503_SERVICE_UNAVAILABLE)
 
 
-def _answer(result: CommandResult) -> Response[Any]:
-    status = HTTP_200_OK if result.verdict is Verdict.ACCEPTED else HTTP_409_CONFLICT
-    return Response(result, status_code=status)
-
-
 def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
     first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
     message = str(first.get("message", error.detail))
     return Response(Problem("invalid_field", message, at_fault(message, first.get("key"))), status_code=400)
 
 
-def _refused(_: Request[Any, Any, Any], error: RecordError) -> Response[Problem]:
-    status = {"invalid_field": 400, "conflict": HTTP_409_CONFLICT}.get(error.reason, 422)
-    return Response(Problem(error.reason, error.detail, error.field), status_code=status)
+def _refused(_: Request[Any, Any, Any], error: RecordError | UnavailableError) -> Response[Problem]:
+    found = refusal(error)
+    return Response(found.problem, status_code=found.status, headers=found.headers)
 
 
 def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Problem]:
     return Response(Problem("not_json", "nested too deep"), status_code=400)
-
-
-def _unavailable(_: Request[Any, Any, Any], error: UnavailableError) -> Response[Problem]:
-    log.warning("intake_unavailable", what=error.what, detail=error.detail)
-    problem = Problem("unavailable", "perhaps not stored; send again with the same id")
-    return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
-
-
-def _overloaded(_: Request[Any, Any, Any], error: OverloadedError) -> Response[Problem]:
-    log.warning("intake_overloaded", what=error.what, detail=error.detail)
-    problem = Problem("overloaded", "not stored; send again later with the same id")
-    return Response(problem, status_code=HTTP_503_SERVICE_UNAVAILABLE, headers={"Retry-After": "30"})
 
 
 def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -206,6 +119,8 @@ def _state(settings: Settings, spool: Spool) -> State:
             "wecom_urgent": frozenset(int(number) for number in settings.wecom_urgent.split(",") if number),
             "ground": Ground(registry.grids.values()),
             "rate": Rate(settings.reports_per_min),
+            "key_rate": Rate(settings.key_reports_per_min),
+            "api_keys": frozenset(filter(None, settings.api_keys.get_secret_value().split(","))),
             "gateways": frozenset(settings.gateways.split(",")),
         }
     )
@@ -223,11 +138,9 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
         producer = app.state.producer = Producer(settings, SOURCE)
         results = app.state.results = Results(settings, asyncio.get_running_loop())
         cases = app.state.cases = Cases(settings)
-        relay = Producer(settings, SOURCE, delivery_timeout_ms=0)
-        outbox = app.state.outbox = Outbox(spool, relay)
+        outbox = app.state.outbox = Outbox(spool, BatchProducer(settings))
         async with outbox.running():
             yield
-        relay.close(0.0)  # what it holds is in the spool
         results.close()
         cases.close()
         log.info("intake_stopped", unacknowledged=producer.close(_FLUSH_S), spooled=spool.pending)
@@ -235,13 +148,16 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
     return Litestar(
         [
             post_report,
+            post_visit,
             post_command,
             get_command,
             explain_route(settings),
             healthz,
             readyz,
             post_photo,
-            follow,
+            get_photo,
+            get_progress,
+            post_reporters_move,
             open311,
             sources,
         ],
@@ -252,8 +168,8 @@ def create_app(settings: Settings, spool: Spool) -> Litestar:
             ValidationException: _invalid,
             RecordError: _refused,
             RecursionError: _too_deep,
-            OverloadedError: _overloaded,
-            UnavailableError: _unavailable,
+            OverloadedError: _refused,
+            UnavailableError: _refused,
             HTTPException: _http,
             Exception: _failed,
         },

@@ -8,18 +8,16 @@ is not acknowledged is sent again, whole and first; the engine drops what it kno
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from threading import Event
 from typing import TypeVar
 
-from infra.kafka import Producer
+from infra.kafka import BatchProducer
 from infra.logs import logger
 from producers.reports.spool import Entry, Spool
 from schemas.errors import EXIT_CRASH, RecordError, UnavailableError
 
 _GROUP, _BATCH = 512, 1000
-_POLL_S = 0.2  # how soon a stop is noticed
 _IDLE_S = 1.0  # without anything to send, the disk is tidied
 _BACKOFF_S = (0.2, 1.0, 5.0)
 _STOP_S = 2.0  # to send what is left; more stays for the next start
@@ -32,14 +30,13 @@ log = logger()
 class Outbox:
     """Takes reports for Kafka and answers for them."""
 
-    def __init__(self, spool: Spool, producer: Producer) -> None:
+    def __init__(self, spool: Spool, producer: BatchProducer) -> None:
         self._spool, self._producer = spool, producer
         self._gathered: dict[str, tuple[Entry, asyncio.Future[None]]] = {}
         self._writing: dict[str, tuple[Entry, asyncio.Future[None]]] = {}
         self._end = spool.end  # the spool's, once what is being written is in it
         self._has_gathered, self._has_stored = asyncio.Event(), asyncio.Event()
         self._progress = asyncio.Condition()
-        self._stopping = Event()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._kafka = ThreadPoolExecutor(1, thread_name_prefix="relay")
 
@@ -86,7 +83,6 @@ class Outbox:
                 await asyncio.wait_for(self.sent(), _STOP_S)
             except TimeoutError:
                 log.warning("reports_wait_for_next_start", pending=self._spool.pending)
-            self._stopping.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -124,7 +120,7 @@ class Outbox:
     async def _relay(self) -> None:
         failures = 0
         while True:
-            count = await _in(self._kafka, self._send_batch)
+            count = await self._send_batch()
             async with self._progress:
                 self._progress.notify_all()
             if count is None:
@@ -140,34 +136,17 @@ class Outbox:
             await _in(self._kafka, self._spool.tidy)
         self._has_stored.clear()
 
-    def _send_batch(self) -> int | None:
+    async def _send_batch(self) -> int | None:
         """Return how many entries Kafka has now that it had not, or None when it did not acknowledge."""
-        entries = self._spool.read(_BATCH)
-        if not entries:
-            return 0
+        entries = await _in(self._kafka, self._spool.read, _BATCH)
         try:
-            sent = self._producer.send_all([record for entry in entries for record in entry.records])
-            if not self._is_acknowledged(sent):
-                return None
+            await self._producer.send_all([record for entry in entries for record in entry.records])
         except UnavailableError as error:
             log.warning("relay_unacknowledged", detail=error.detail, pending=self._spool.pending)
             return None
-        self._spool.release(entries)
+        if entries:
+            await _in(self._kafka, self._spool.release, entries)
         return len(entries)
-
-    def _is_acknowledged(self, sent: Future[None]) -> bool:
-        """Wait for the acknowledgement; tell whether it came before the stop.
-
-        Raises:
-            UnavailableError: the broker did not take a record.
-        """
-        while not self._stopping.is_set():
-            try:
-                sent.result(_POLL_S)
-            except TimeoutError:
-                continue
-            return True
-        return False
 
 
 def _settle(stored: asyncio.Future[None], error: UnavailableError | None) -> None:

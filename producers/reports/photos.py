@@ -10,8 +10,10 @@ from hashlib import sha256
 from typing import Any, Final
 
 import obstore
-from litestar import Request, post
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from infra.photos import photo_store
@@ -23,7 +25,10 @@ from schemas.errors import OverloadedError, RecordError
 MAX_PHOTO_BYTES: Final = 8 << 20
 _AT_ONCE, _WAITING = 2, 16
 _DRAW_S = 10.0
-_SCHEME = "photo:"
+PHOTO: Final = "photo:"  # what a reference to a stored one begins with
+# A name is its content's hash: what it shows never changes.
+_CACHED = {"Cache-Control": "public, max-age=86400, immutable", "X-Content-Type-Options": "nosniff"}
+_JPEG = "image/jpeg"
 
 
 class Photo(Struct, frozen=True):
@@ -58,7 +63,7 @@ class Photos:
             self._waiting -= 1
         name = sha256(drawn).hexdigest()
         await obstore.put_async(self._store, _path(name), drawn)
-        return _SCHEME + name
+        return PHOTO + name
 
     async def check(self, media: list[str]) -> None:
         """Refuse references to photos that are not stored.
@@ -67,8 +72,17 @@ class Photos:
             RecordError: `unknown_photo`.
         """
         for ref in media:
-            if ref.startswith(_SCHEME) and not await self._holds(ref.removeprefix(_SCHEME)):
+            if ref.startswith(PHOTO) and not await self._holds(ref.removeprefix(PHOTO)):
                 raise RecordError("unknown_photo", "no such photo; upload it first", "media")
+
+    async def stored(self, name: str) -> bytes:
+        """Return the JPEG under a name.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        found = await obstore.get_async(self._store, _path(name))
+        return bytes(await found.bytes_async())
 
     async def _holds(self, name: str) -> bool:
         try:
@@ -118,3 +132,19 @@ async def post_photo(request: Request[Any, Any, State]) -> Photo:
     At most 8 MiB, 25 megapixels and one frame. EXIF does not survive.
     """
     return Photo(await request.app.state.photos.keep(await request.body()))
+
+
+@get(
+    "/photos/{name:str}",
+    media_type=_JPEG,
+    responses={200: ResponseSpec(bytes, description="the picture", media_type=_JPEG), **refusals(Problem, 404)},
+)
+async def get_photo(request: Request[Any, Any, State], name: str) -> Response[bytes]:
+    """Return a photo that a report names; what a private one names is not on its record, and nobody's to see."""
+    state = request.app.state
+    if not state.cases.names(PHOTO + name):
+        raise NotFoundException("no such photo, or not for everybody to see")
+    try:
+        return Response(await state.photos.stored(name), media_type=_JPEG, headers=_CACHED)
+    except FileNotFoundError as error:
+        raise NotFoundException("no such photo, or not for everybody to see") from error

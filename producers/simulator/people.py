@@ -19,14 +19,14 @@ from infra.settings import Settings
 from producers.simulator.bad_records import bad_records
 from producers.simulator.domain import behaviour
 from schemas import codec
-from schemas.cases import Case
+from schemas.cases import Case, Clock
 from schemas.errors import RecordError
 from schemas.grid import Registry
 from schemas.policy import Policy
 from schemas.topics import CASES
 
 _BAD_RECORDS_AFTER_S = 3.0
-_BAD_BODY_EVERY = 40
+_BAD_BODY_EVERY, _VISIT_EVERY = 40, 10
 _POLL_S = 0.2
 _FINISH_S, _JOIN_S = 2.5, 1.0  # together below the 5 s that a stop may take; a command is answered within 2
 _UNANSWERED = (None, 503)
@@ -59,6 +59,8 @@ class People:
             self._start(self._report(number))
             if number % _BAD_BODY_EVERY == 0:
                 self._start(self._report_badly(number))
+            if number % _VISIT_EVERY == 0:
+                self._start(self._visit(number))
             await self._pause(self._rng.expovariate(reports_per_s))
         await self._finish()
         await asyncio.to_thread(reader.join, _JOIN_S)
@@ -98,6 +100,10 @@ class People:
         times = 2 if self._rng.random() < behaviour.TWICE else 1
         for _ in range(times):
             await self._send(Act.REPORT, body["report_id"], "/reports", body)
+
+    async def _visit(self, number: int) -> None:
+        body = behaviour.draw_visit(self._rng, number, self._registry, utc_now())
+        await self._send(Act.VISIT, body["visit_id"], "/visits", body)
 
     async def _report_badly(self, number: int) -> None:
         body = behaviour.draw_bad_body(self._rng, number, self._registry, self._policy, utc_now())
@@ -153,20 +159,16 @@ class People:
     def _see(self, case: Case) -> None:
         known = self._known.get(case.case_id)
         self._known[case.case_id] = case
-        if not self._stopping.is_set() and (
-            known is None or known.stage is not case.stage or known.rework != case.rework
-        ):
+        if not self._stopping.is_set() and (known is None or behaviour.situation(known) != behaviour.situation(case)):
             self._start(self._deal_with(case))
 
     async def _deal_with(self, case: Case) -> None:
-        if case.timer is None:
-            return
-        rng = Random(f"{self._seed}:{case.case_id}:{case.stage}:{case.rework}")
+        rng = Random(f"{self._seed}:{case.case_id}:{behaviour.situation(case)}")
+        clock = case.timer.clock if case.timer is not None else Clock.VERIFY  # who asks afterwards takes as long
         # Not the time to its deadline: an office closed for the night would leave the demo without people.
-        budget_s = self._policy.terms(case.item_code, case.timer.clock).budget.total_seconds()
+        budget_s = self._policy.terms(case.item_code, clock).budget.total_seconds()
         plan = behaviour.plan(case, rng, self._registry, budget_s)
         if plan is None or not await self._pause(plan.delay_s):
             return
-        ident = f"{case.case_id}-{plan.move}-{case.rework}"
-        body = {"command_id": ident, "move": plan.move, "by": plan.by}
-        await self._send(Act.COMMAND, ident, f"/cases/{case.case_id}/commands", body, detail=plan.move)
+        ident = f"{case.case_id}-{plan.move}-{case.version}"
+        await self._send(Act.COMMAND, ident, f"/cases/{case.case_id}/commands", plan.body(ident), detail=plan.move)

@@ -2,7 +2,8 @@
 
 Acknowledged means on disk: every 201 comes after the `fdatasync` of its group. The load is a process
 of its own over keep-alive connections; the second course is an open loop, a report that leaves late
-counts from when it was due. The oracle is the topic: each id that got 201 is there, once.
+counts from when it was due. The floor is the same server with nothing behind it, under the same load: what
+the load itself can do. The oracle is the topic: each id that got 201 is there, once.
 """
 
 import asyncio
@@ -49,8 +50,19 @@ class Course(Struct, frozen=True, kw_only=True):
 def bench(stage: Stage, *, reports: int, rounds: int) -> Report:
     """Send *reports* as fast as they are acknowledged, *rounds* times; then 1,000 a second for 15 s."""
     settings = stage.settings.model_copy(update={"intake_port": free_port(), "spool_free_mib": 0})
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with _no_intake(settings) as port:
+            pool.submit(load, settings.host, port, 0, _WARM, None).result()
+            floor = pool.submit(load, settings.host, port, 0, reports, None).result()
+        note(f"{reports / floor.seconds:,.0f} answers/s with nothing done")
+        return _measured(settings, pool, reports=reports, rounds=rounds, floor_per_s=reports / floor.seconds)
+
+
+def _measured(
+    settings: Settings, pool: ProcessPoolExecutor, *, reports: int, rounds: int, floor_per_s: float
+) -> Report:
     courses: list[Course] = []
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, _intake(settings) as child:
+    with _intake(settings) as child:
 
         def run(first: int, count: int, per_s: float | None) -> Course:
             return pool.submit(load, settings.host, settings.intake_port, first, count, per_s).result()
@@ -80,7 +92,7 @@ def bench(stage: Stage, *, reports: int, rounds: int) -> Report:
         "drained_after_s": rounded(drained_s),
         "found": verdict,
     }
-    return _report(quantile(rates, 0.5), quantile(paced.late_ms, 0.99), details)
+    return _report(quantile(rates, 0.5), quantile(paced.late_ms, 0.99), floor_per_s, details)
 
 
 def judge(found: Sequence[str | None], sent: int, refused: int) -> dict[str, int]:
@@ -89,18 +101,38 @@ def judge(found: Sequence[str | None], sent: int, refused: int) -> dict[str, int
     return {"refused": refused, "lost": len(wanted - {*found}), "twice": len(found) - len({*found})}
 
 
-def _report(per_s: float, p99_ms: float, details: dict[str, Any]) -> Report:
+def _report(per_s: float, p99_ms: float, floor_per_s: float, details: dict[str, Any]) -> Report:
     return Report(
         bench="intake",
         unit="acknowledged reports/s",
         ours=rounded(per_s),
         peers={},
-        floor={},
-        ratios={"rate_vs_target": rounded(per_s / TARGET_PER_S), "p99_vs_target": rounded(TARGET_MS / p99_ms)},
+        floor={"nothing done": rounded(floor_per_s)},
+        ratios={
+            "vs_floor": rounded(per_s / floor_per_s),
+            "rate_vs_target": rounded(per_s / TARGET_PER_S),
+            "p99_vs_target": rounded(TARGET_MS / p99_ms),
+        },
         goals=GOALS,
         exact=not any(details["found"].values()),
         details=details,
     )
+
+
+@contextmanager
+def _no_intake(settings: Settings) -> Iterator[int]:
+    port = free_port()
+    args = (settings.host, str(port))
+    with process("tests.bench.contenders.no_intake", settings, *args, log=settings.data_dir / "no_intake.out"):
+        eventually(lambda: _answers(f"http://{settings.host}:{port}"), within_s=30, what="the floor answers")
+        yield port
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager

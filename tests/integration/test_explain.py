@@ -1,10 +1,12 @@
 """An explanation as a person and as a program ask for it: broker, worker and intake are real."""
 
+import csv
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -38,7 +40,11 @@ def is_up(settings: Settings) -> bool:
 
 
 def explain(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "infra.cli", "case", "explain", *arguments]
+    return case_command(settings, "explain", *arguments)
+
+
+def case_command(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "infra.cli", "case", *arguments]
     return subprocess.run(
         command, env=environment(settings), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -70,3 +76,44 @@ def test_what_is_no_case_is_refused(broker: Settings, case_id: str, asked: str, 
     assert httpx.get(f"{broker.intake_url}/cases/{asked}/explain").status_code == status
     assert said.returncode == EXIT_SETUP
     assert said.stderr.count("\n") == 1
+
+
+def test_who_reported_privately_is_shown_to_who_may_read_it(broker: Settings, district: District, case_id: str) -> None:
+    """The case is there, without text; what was said is on the restricted topic, and the command finds it."""
+    body = {
+        "report_id": "to-be-private",
+        "grid_id": GRID,
+        "item_code": "01001",
+        "channel": "resident",
+        "occurred_at": "2026-03-09T17:00:00+08:00",
+        "description": "某某家中聚众赌博",
+        "reporter": {"name": "演示居民"},
+        "visibility": "private",
+    }
+    private = httpx.post(f"{broker.intake_url}/reports", json=body).json()["case_id"]
+    eventually(lambda: any(c.case_id == private for c in district.values(CASES)), within_s=30, what="the case is open")
+
+    told = json.loads(case_command(broker, "reporter", private, "--json").stdout)
+
+    assert (told["description"], told["name"]) == (body["description"], "演示居民")
+    assert all(body["description"] not in c.summary for c in district.values(CASES))
+    assert case_command(broker, "reporter", case_id).returncode == EXIT_SETUP  # a worker's: nobody is on the topic
+
+
+def test_a_ledger_is_taken_out_whole_and_sealed(
+    broker: Settings, district: District, case_id: str, tmp_path: Path
+) -> None:
+    """JSON lines of one case and CSV of all carry the same seals; a span that holds nothing gives nothing."""
+    one = case_command(broker, "export", case_id)
+    every = case_command(broker, "export", "--format", "csv", "--output", str(tmp_path / "ledger.csv"))
+    none = case_command(broker, "export", "--to", "2020-01-01")
+
+    assert [one.returncode, every.returncode, none.returncode] == [0, 0, 0], one.stderr + every.stderr
+    lines = [json.loads(line) for line in one.stdout.splitlines()]
+    assert [line["number"] for line in lines] == list(range(1, len(lines) + 1))
+    assert {line["event_id"] for line in lines} <= {event.event_id for event in district.values(CASE_EVENTS)}
+    with (tmp_path / "ledger.csv").open(encoding="utf-8-sig", newline="") as file:
+        seals = {row["event_id"]: row["seal"] for row in csv.DictReader(file)}
+    assert seals.items() >= {line["event_id"]: line["seal"] for line in lines}.items()
+    assert none.stdout == ""
+    assert case_command(broker, "export", f"{GRID}-aaaaaaaaaa").returncode == EXIT_SETUP

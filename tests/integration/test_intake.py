@@ -17,11 +17,11 @@ from infra.settings import Settings
 from pipelines.domain import ids
 from schemas import codec
 from schemas.cases import CommandResult, Move, Stage, Verdict
-from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPICS, Topic
+from schemas.topics import CASE_COMMANDS, CASE_RESULTS, REPORTERS, REPORTS, TOPICS, VISITS, Topic
 from tests.builders import CHECKER, GRID, NINE, REGISTRY, WORKER
 from tests.conftest import eventually, process
 from tests.district import District
-from tests.unit.reports.test_picture import PLACE, a_bomb, with_exif
+from tests.unit.reports.test_picture import PLACE, a_bomb, a_picture, with_exif
 
 LIMIT_BYTES = 256 << 10
 CASE = f"{GRID}-aaaaaaaaaa"
@@ -323,6 +323,24 @@ def test_a_photo_is_stored_and_only_its_reference_travels(intake: httpx.Client, 
     assert len(record.value() or b"") < 1000
 
 
+def test_a_photo_is_read_once_a_report_names_it(intake: httpx.Client) -> None:
+    """As JPEG that caches may keep; before that, of a private report, and under what is no name, there is none."""
+    refs = [intake.post("/photos", content=a_picture("PNG", (n, 9))).json()["media"] for n in (7, 8)]
+    place, private = (f"/photos/{ref.removeprefix('photo:')}" for ref in refs)
+    assert intake.get(place).status_code == 404
+
+    bodies = [a_body(media=refs[1:], visibility="private"), a_body(media=refs[:1])]
+    assert [intake.post("/reports", json=body).status_code for body in bodies] == [201, 201]
+    eventually(lambda: intake.get(place).is_success, within_s=10, what="the report is known")
+    found = intake.get(place)
+
+    assert place.endswith(sha256(found.content).hexdigest())
+    assert (found.headers["content-type"], found.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
+    assert "immutable" in found.headers["cache-control"]
+    wrong = [intake.get(wrong) for wrong in (private, f"/photos/{'0' * 64}", "/photos/x")]
+    assert [(answer.status_code, answer.json()["reason"]) for answer in wrong] == [(404, "not_found")] * 3
+
+
 @pytest.mark.parametrize(
     ("content", "status", "reason"),
     [
@@ -342,6 +360,26 @@ def test_a_report_names_photos_that_are_there(intake: httpx.Client) -> None:
     answer = intake.post("/reports", json=a_body(media=["photo:" + "0" * 64]))
 
     assert (answer.status_code, answer.json()["reason"], answer.json()["field"]) == (422, "unknown_photo", "media")
+
+
+def test_a_visit_is_logged_once_and_opens_no_case(intake: httpx.Client, broker: Settings) -> None:
+    """201 when it is on disk; the same again is the same, another under its id gets 409."""
+    body = {
+        "visit_id": f"v-{uuid4()}",
+        "kind": "home_visit",
+        "grid_id": GRID,
+        "worker": WORKER,
+        "occurred_at": "2026-03-09T17:00:00+08:00",
+        "households": 12,
+    }
+
+    answers = [intake.post("/visits", json=body | change).status_code for change in ({}, {}, {"households": 13})]
+
+    assert answers == [201, 201, 409]
+    all_sent(intake)
+    [record] = records(broker, VISITS, body["visit_id"])
+    assert (record.key(), codec.decode(VISITS, record.value()).households) == (GRID.encode(), 12)
+    assert not records(broker, REPORTS, body["visit_id"])
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -381,7 +419,7 @@ class PlayedLane:
             reason="illegal_move" if refused else None,
             detail="not now" if refused else None,
             stage=Stage.DISPATCHED,
-            allowed=[Move.ACKNOWLEDGE],
+            allowed=[Move.ACKNOWLEDGE, Move.REMARK],
         )
         self._district.producer.send(
             CASE_RESULTS, key=result.grid_id, ce_id=f"{command_id}/{verdict}", at=NINE, value=result
@@ -417,7 +455,7 @@ def test_a_command_is_answered_by_its_lane(
 
     assert answer.status_code == status, answer.text
     assert answer.json()["verdict"] == verdict
-    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge"])
+    assert (answer.json()["stage"], answer.json()["allowed"]) == ("dispatched", ["acknowledge", "remark"])
     assert answer.json().get("reason") == ("illegal_move" if status == 409 else None)
     [record] = records(broker, CASE_COMMANDS, ident)
     assert (record.key(), record.partition()) == (GRID.encode(), codec.partition_of(GRID, broker.partitions))

@@ -23,6 +23,8 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 DOORS = {
     "/reports",
     "/photos",
+    "/photos/{name}",
+    "/open311/v2/servicerequestupdates.json",
     "/cases/{case_id}/commands",
     "/follow/{case_id}",
     "/open311/v2/requests.json",

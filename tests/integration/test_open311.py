@@ -1,33 +1,42 @@
 """A standard Open311 client against a running intake; every answer is held to the standard by `tests.open311`."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 from msgspec.structs import replace
+from pydantic import SecretStr
 
 from infra.kafka import read_to_end
 from infra.settings import Settings
 from pipelines.domain import ids
 from schemas import codec
-from schemas.cases import Stage
-from schemas.topics import CASE_EVENTS, CASES, REPORTERS, REPORTS
+from schemas.cases import REPORTER, Move, Stage, Verdict
+from schemas.reports import Visibility
+from schemas.topics import CASE_COMMANDS, CASE_EVENTS, CASES, REPORTERS, REPORTS
 from tests import open311 as standard
 from tests.builders import GRID, NINE, opened
 from tests.conftest import eventually, process
 from tests.district import District
-from tests.integration.test_intake import all_sent, is_up
+from tests.integration.test_intake import PlayedLane, a_body, all_sent, is_up
+from tests.unit.reports.test_picture import with_exif
 
+PRIVATE = {"visibility": "private"}
 POINT = {"lat": "34.5435", "long": "109.052"}
 
 
 @pytest.fixture(scope="module")
 def client(broker: Settings) -> Iterator[httpx.Client]:
     """A client of a running intake's Open311."""
+    known = broker.model_copy(update={"api_keys": SecretStr("other,site-1"), "key_reports_per_min": 40})
     with (
-        process("producers.reports", broker, log=broker.data_dir / "intake.out"),
+        process("producers.reports", known, log=broker.data_dir / "intake.out"),
         httpx.Client(base_url=broker.intake_url) as intake,
     ):
         eventually(lambda: is_up(intake), within_s=30, what="the intake is ready")
@@ -44,7 +53,10 @@ def play_lane(district: District, report_id: str, **changes: Any) -> str:
     """Open a case as the report's lane would, or move it; return its id."""
     outcome = opened(at=NINE, item_code="04001", origin_id=report_id)
     case = replace(outcome.case, case_id=ids.case_id(GRID, report_id), **changes)
-    district.producer.send(CASES, key=case.case_id, ce_id=report_id, at=NINE, value=case).result(10)
+    lane = Producer({"bootstrap.servers": district.settings.kafka})
+    partition = codec.partition_of(GRID, district.settings.partitions)  # a case is where its grid is
+    lane.produce(CASES.name, codec.encode(case), case.case_id, partition=partition)
+    assert lane.flush(10) == 0
     for event in outcome.events:
         district.producer.send(CASE_EVENTS, key=GRID, ce_id=event.event_id, at=NINE, value=event).result(10)
     return case.case_id
@@ -58,7 +70,7 @@ def test_a_client_session(client: httpx.Client, broker: Settings, district: Dist
     [service] = [row for row in listed if row["service_code"] == "04001"]
 
     questions = standard.definition(asked(client, f"services/{service['service_code']}", form).content, form)
-    assert [question["code"] for question in questions["attributes"]] == ["URGENCY", "OCCURRED"]
+    assert [question["code"] for question in questions["attributes"]] == ["URGENCY", "OCCURRED", "VISIBILITY"]
 
     body = {
         "service_code": service["service_code"],
@@ -129,3 +141,88 @@ def test_a_wrong_post_is_refused_in_its_form(client: httpx.Client, form: str) ->
     assert "address_string" in standard.errors(wrong.content, form)[0]["description"]
     assert [answer.status_code for answer in answers] == [201, 201, 409]
     assert standard.errors(answers[2].content, form)[0]["code"] == "409"
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_updates_are_taken_from_a_known_site(
+    client: httpx.Client, broker: Settings, district: District, form: str
+) -> None:
+    """On a closed case OPEN reopens; the lane's refusal is told with what is allowed; nothing without a known key."""
+    case_id = play_lane(district, f"u-{form}", stage=Stage.ARCHIVED, version=9)
+    eventually(lambda: asked(client, f"requests/{case_id}", form).is_success, within_s=10, what="the case is known")
+    body = {
+        "api_key": "site-1",
+        "service_request_id": case_id,
+        "update_id": "17",
+        "status": "OPEN",
+        "description": "还在,电话13912345678",
+        "last_name": "演示居民",
+        "updated_datetime": "2026-03-09T10:00:00+08:00",
+    }
+
+    def post(**changes: str) -> httpx.Response:
+        return client.post(f"/open311/v2/servicerequestupdates.{form}", data=body | changes, timeout=10)
+
+    with closing(PlayedLane(broker, district)) as lane, ThreadPoolExecutor() as pool:
+
+        def answered(verdict: Verdict, update_id: str) -> httpx.Response:
+            ident = f"reporter:{case_id[16:]}:{sha256(f'site-1/{update_id}'.encode()).hexdigest()[:32]}"
+            answer = pool.submit(post, update_id=update_id)
+            lane.answer(ident, 1, lambda _: verdict)
+            return answer.result()
+
+        taken, refused = answered(Verdict.ACCEPTED, "17"), answered(Verdict.REFUSED, "18")
+    assert taken.status_code == 201, taken.text
+    [receipt] = standard.update_receipts(taken.content, form)
+    [command] = [
+        found
+        for m in read_to_end(broker, CASE_COMMANDS)
+        if (found := codec.decode(CASE_COMMANDS, m.value())).command_id == receipt["update_id"]
+    ]
+    assert (command.move, command.by, command.note) == (Move.REOPEN, REPORTER, "还在,电话[电话]")
+    [error] = standard.errors(refused.content, form)
+    assert error["code"] == "409"
+    assert "illegal_move: not now; allowed is remark" in error["description"]
+
+    wrong = [post(api_key="nobody"), post(service_request_id="17"), post(description="")]
+    assert [answer.status_code for answer in wrong] == [403, 404, 400]
+    assert [standard.errors(answer.content, form)[0]["code"] for answer in wrong] == ["403", "404", "400"]
+
+
+def test_a_key_that_reports_too_often_is_told_when_to_come_back(client: httpx.Client) -> None:
+    """429 with Retry-After under that key, whichever way it came; another key goes on."""
+    body = {"service_code": "04001", **POINT, "description": "x"}
+
+    answers = [client.post("/open311/v2/requests.json", data=body | {"api_key": "busy"}) for _ in range(41)]
+    other = client.post("/open311/v2/requests.json", data=body | {"api_key": "quiet"})
+    in_header = client.post("/reports", json=a_body(), headers={"X-Api-Key": "busy"})
+
+    assert [answer.status_code for answer in answers] == [201] * 40 + [429]
+    assert standard.errors(answers[-1].content, "json")[0]["code"] == "429"
+    assert (other.status_code, in_header.status_code) == (201, 429)
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in (answers[-1], in_header))
+
+
+def test_a_photo_of_a_case_is_a_link_and_a_private_case_has_neither_text_nor_place(
+    client: httpx.Client, district: District
+) -> None:
+    """Private cases stand in no list; under their number they say where they stand, and no more."""
+    ref = client.post("/photos", content=with_exif(orientation=1)).json()["media"]
+    reports = [a_body(media=[ref], location={"lat": 34.5435, "long": 109.052}) | more for more in ({}, PRIVATE)]
+    assert [client.post("/reports", json=report).status_code for report in reports] == [201, 201]
+    public = play_lane(district, reports[0]["report_id"])
+    private = play_lane(district, reports[1]["report_id"], visibility=Visibility.PRIVATE, summary="")
+
+    def shown(case_id: str) -> dict[str, Any]:
+        answer = asked(client, f"requests/{case_id}", "json")
+        return standard.requests(answer.content, "json")[0] if answer.is_success else {}
+
+    eventually(lambda: shown(public).get("media_url") and shown(private), within_s=10, what="both are known")
+    assert client.get(shown(public)["media_url"]).headers["content-type"] == "image/jpeg"
+    assert {"lat", "long", "media_url"} <= shown(public).keys()
+    assert not {"lat", "long", "media_url"} & shown(private).keys()
+    assert shown(private)["description"] == ""
+    march = {"start_date": "2026-03-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"}
+    for path in ("requests", "servicerequestupdates"):
+        listed = {row["service_request_id"] for row in asked(client, path, "json", **march).json()}
+        assert (public in listed, private in listed) == (True, False)

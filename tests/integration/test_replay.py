@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra import replay
 from infra.clock import utc_now
 from infra.deadletters import Origin, dead_letter_headers
 from infra.kafka import headers, read_to_end
 from infra.reference import publish
-from infra.replay import Finding, Selection, State
+from infra.replay import letters as dead_letters
+from infra.replay.letters import Finding, Selection, State
 from infra.settings import Settings
 from schemas import codec
 from schemas.cases import LedgerKind
@@ -56,7 +56,7 @@ def records(settings: Settings, topic: Topic) -> list[Any]:
 
 
 def found(settings: Settings, attempts: int = 1, limit: int = 100, **selection: Any) -> list[Finding]:
-    return replay.find(settings, Selection(**selection), attempts=attempts, limit=limit)
+    return dead_letters.find(settings, Selection(**selection), attempts=attempts, limit=limit)
 
 
 def states(settings: Settings, **selection: Any) -> list[State]:
@@ -64,7 +64,7 @@ def states(settings: Settings, **selection: Any) -> list[State]:
 
 
 def put_back(settings: Settings, *findings: Finding) -> list[Origin]:
-    return list(replay.put_back(settings, findings, rate_per_s=1000, sleep=lambda _: None))
+    return list(dead_letters.put_back(settings, findings, rate_per_s=1000, sleep=lambda _: None))
 
 
 def command(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -153,7 +153,9 @@ def test_a_run_that_is_cut_short_goes_on_where_it_stopped(district: District) ->
     """Nothing is remembered but on the topic; every record has one copy in the end."""
     settings = district.settings
     places = [dead(district, f"{{cut {n}".encode(), "cut") for n in range(5)]
-    run = replay.put_back(settings, found(settings, reasons=frozenset({"cut"})), rate_per_s=1000, sleep=lambda _: None)
+    run = dead_letters.put_back(
+        settings, found(settings, reasons=frozenset({"cut"})), rate_per_s=1000, sleep=lambda _: None
+    )
     assert [next(run), next(run)] == places[:2]
     run.close()
 
@@ -174,7 +176,7 @@ def test_records_go_back_no_faster_than_they_may(district: District) -> None:
         dead(district, f"{{rate {n}".encode(), "rate")
     ready = found(settings, reasons=frozenset({"rate"}))
 
-    assert len(list(replay.put_back(settings, ready, rate_per_s=0.01, sleep=waited.append))) == 3
+    assert len(list(dead_letters.put_back(settings, ready, rate_per_s=0.01, sleep=waited.append))) == 3
     assert waited[0] == 0
     assert all(90 < seconds <= 100 for seconds in waited[1:])
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from clickhouse_connect.driver import Client
 from confluent_kafka import KafkaException, TopicPartition
+from msgspec.structs import replace
 
 from consumers.warehouse.domain.rows import SUNK
 from consumers.warehouse.sink import GROUP
@@ -25,6 +26,7 @@ from schemas.alerts import Alert, AlertKind, AlertStatus
 from schemas.cameras import CameraEvent, CameraEventKind, CameraStatus, CameraTelemetry, Clip, Phase
 from schemas.cases import CommandResult, GridState, LedgerKind, Move, Stage, Verdict
 from schemas.errors import EXIT_SETUP
+from schemas.reports import Visibility
 from schemas.topics import (
     ALERTS_SLA,
     CAMERA_EVENTS,
@@ -36,8 +38,10 @@ from schemas.topics import (
     DEAD_LETTERS,
     GRID_STATE,
     REPORTS,
+    VISITS,
     Topic,
 )
+from schemas.visits import Visit, VisitKind
 from tests.builders import GRID, NINE, a_case, a_report, asked, opened, seconds
 from tests.conftest import eventually, process
 from tests.warehouse import running_warehouse
@@ -175,6 +179,38 @@ class TestWhileItRuns:
         assert one(reader, "v_cases", "every-case")["timer_due_at"] == case.timer.due_at.replace(tzinfo=None)
         assert one(reader, "v_alerts", "every-alert")["notify"] == ["pt-1", "ft-1"]
         assert one(reader, "v_grid_state", "every-state")["by_stage"] == {"handling": 2}
+
+    def test_the_visit_log_is_counted_for_each_grid(self, stack: Settings, producer: Producer, reader: Client) -> None:
+        """Home visits and publicity apart, with the homes they reached; a repeated entry counts once."""
+        home = Visit(
+            visit_id="v-1", grid_id=GRID, kind=VisitKind.HOME_VISIT, worker="pt-1", occurred_at=NINE,
+            received_at=NINE, households=3,
+        )  # fmt: skip
+        flyers = replace(home, visit_id="v-2", kind=VisitKind.PUBLICITY, worker="pt-2", households=40)
+        for visit in (home, flyers, replace(home, visit_id="v-3", households=2), home):
+            sent(producer, VISITS, visit.visit_id, visit)
+        caught_up(stack)
+
+        [row] = reader.query("SELECT * FROM v_grid_visits").named_results()
+        row = dict(row)
+        assert (row.pop("grid_id"), row.pop("last_at")) == (GRID, NINE.replace(tzinfo=None))
+        assert row == {
+            "home_visits": 2, "publicity": 1, "households_visited": 5, "households_informed": 40, "workers": 2,
+        }  # fmt: skip
+
+    def test_reasons_on_a_private_case_are_in_no_view(
+        self, stack: Settings, producer: Producer, reader: Client
+    ) -> None:
+        """Whoever asks for commands sees that there was one, and why only of public cases."""
+        for visibility in Visibility:
+            case = a_case(case_id=f"{GRID}-{'secrecy' + visibility[:3]:a<10}", visibility=visibility)
+            sent(producer, CASES, f"case-{visibility}", case, key=case.case_id)
+            sent(producer, CASE_COMMANDS, f"asked-{visibility}", asked(case, Move.RETURN, note="不在本网格"))
+        caught_up(stack)
+
+        assert one(reader, "v_cases", "case-private")["visibility"] == "private"
+        assert one(reader, "v_case_commands", "asked-public")["note"] == "不在本网格"
+        assert one(reader, "v_case_commands", "asked-private")["note"] is None
 
     def test_a_repeated_record_is_one_row_and_an_older_version_is_none(
         self, stack: Settings, producer: Producer, reader: Client

@@ -1,10 +1,13 @@
 """The contract on a real broker: partitions, headers, and what `topics apply` refuses."""
 
+from random import Random
+
 import pytest
 from confluent_kafka import Producer as StockProducer
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 
-from infra.kafka import Producer, headers, read_to_end
+from infra.kafka import BatchProducer, Outgoing, Producer, headers, read_to_end
 from infra.local.ports import free_port
 from infra.provision import apply_topics, check_topics
 from infra.settings import Settings
@@ -52,6 +55,22 @@ def test_records_carry_cloudevents_and_the_brokers_time(broker: Settings, report
     assert codec.header(headers(message), "ce_type") == "gridwatch.reports.v1"
     assert codec.header(headers(message), "ce_specversion") == "1.0"
     assert message.timestamp()[0] == 2
+
+
+async def test_a_batch_says_when_the_broker_refuses_a_record(broker: Settings) -> None:
+    """Sent whole and in order; a record too large for its topic is an error, whatever became of the others."""
+    admin = AdminClient({"bootstrap.servers": broker.kafka})
+    for created in admin.create_topics([NewTopic("small", 1, config={"max.message.bytes": "100000"})]).values():
+        created.result(10)
+    producer = BatchProducer(broker)
+    rows = [Outgoing("small", b"k", str(n).encode(), []) for n in range(300)]
+
+    await producer.send_all(rows)
+    with pytest.raises(UnavailableError, match="MSG_SIZE_TOO_LARGE"):
+        await producer.send_all([rows[0], Outgoing("small", b"k", Random(1).randbytes(200_000), []), rows[1]])
+
+    small = replace(REPORTS, name="small")
+    assert [m.value() for m in read_to_end(broker, small)][:300] == [row.value for row in rows]
 
 
 def test_apply_is_idempotent(broker: Settings) -> None:

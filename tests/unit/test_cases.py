@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.domain import cases, ids
 from pipelines.domain.alerts import sla_alerts
-from pipelines.domain.cases import Cause, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.refusals import Refusal
 from schemas.alerts import AlertKind, AlertStatus
 from schemas.cases import Case, LedgerKind, Move, Stage
 from tests.builders import CHECKER, GRID, NINE, POLICY, REGISTRY, WORKER, a_case, asked, moved, opened, seconds

@@ -7,9 +7,23 @@ from msgspec.structs import replace
 
 from pipelines.domain import cases
 from pipelines.domain.alerts import sla_alerts
-from pipelines.domain.cases import Cause, Opening, Outcome, Refusal
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
+from pipelines.domain.refusals import Refusal, substep
 from schemas.alerts import AlertKind, AlertStatus
-from schemas.cases import Case, Clock, Closure, LedgerKind, Level, Move, Satisfaction, Stage, Substep, TaskState
+from schemas.cases import (
+    REPORTER,
+    Case,
+    Clock,
+    Closure,
+    LedgerKind,
+    Level,
+    Move,
+    Satisfaction,
+    Stage,
+    Substep,
+    TaskState,
+)
 from schemas.grid import Absence, Registry
 from schemas.reports import Channel, Urgency
 from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WORKER, a_case, asked, moved, seconds
@@ -45,7 +59,7 @@ def opened_by(reporter: str | None = None, registry: Registry = REGISTRY, **more
         occurred_at=NINE,
         reported_by=reporter,
     )
-    return cases.open_case(replace(opening, **more), Cause(id="r-1", at=NINE), POLICY, POLICY_ID, registry)
+    return open_case(replace(opening, **more), Cause(id="r-1", at=NINE), POLICY, POLICY_ID, registry)
 
 
 def working() -> Case:
@@ -93,7 +107,7 @@ def test_who_is_away_has_their_substitute_sent_and_nobody_goes_to_an_empty_post(
     assert opened_by(registry=away((WORKER, None))).case.assignee == CHECKER
     nobody = opened_by(registry=away((WORKER, None), (CHECKER, None)))
     assert nobody.case.assignee is None
-    assert cases.substep(nobody.case) is Substep.AWAITING_ACCEPTANCE
+    assert substep(nobody.case) is Substep.AWAITING_ACCEPTANCE
     assert [(e.clock, e.due_at) for e in nobody.events] == [
         (Clock.ACCEPT, nobody.case.timer and nobody.case.timer.due_at)
     ]
@@ -107,7 +121,7 @@ def test_an_urgent_case_is_arrived_at_before_it_is_disposed_of() -> None:
     on_the_way = moved(a_case(urgency=Urgency.URGENT), Move.ACKNOWLEDGE)
     there = moved(on_the_way, Move.ARRIVE, at=NINE + seconds(3))
 
-    assert cases.substep(on_the_way) is Substep.EN_ROUTE
+    assert substep(on_the_way) is Substep.EN_ROUTE
     assert there.timer is not None
     assert (there.timer.clock, there.timer.started_at) == (Clock.DISPOSE, NINE + seconds(3))
     assert refused(working(), Move.ARRIVE) == "illegal_move"
@@ -280,3 +294,33 @@ def test_after_rework_a_department_can_be_given_its_part_again() -> None:
 
     assert (again.tasks, again.timer) == ({DEPARTMENT: TaskState.OPEN}, reworked.timer)
     assert refused(again, Move.HANDLE) == "illegal_move"
+
+
+@pytest.mark.parametrize(
+    ("move", "more"),
+    [
+        (Move.FEEDBACK, {"satisfaction": Satisfaction.DISSATISFIED}),
+        (Move.REOPEN, {"note": NOTE}),
+        (Move.REMARK, {"note": NOTE}),
+    ],
+)
+def test_who_reported_says_how_it_ended_and_may_ask_again(move: Move, more: dict[str, object]) -> None:
+    """On no roster, and allowed all the same; nothing else is."""
+    case = closed()
+
+    [event] = taken(case, move, REPORTER, **more).events
+
+    assert (event.by, event.satisfaction or event.note) == (REPORTER, *more.values())
+    assert refused(working(), Move.HANDLE, REPORTER) == "role"
+    assert refused(working(), Move.REOPEN, REPORTER, note=NOTE) == "illegal_move"
+
+
+def test_a_remark_changes_nothing_but_the_ledger() -> None:
+    """补充说明 at any stage, with words; the clock goes on as it was."""
+    case = working()
+
+    after = taken(case, Move.REMARK, note=NOTE).case
+
+    assert replace(after, version=case.version, updated_at=case.updated_at) == case
+    assert refused(case, Move.REMARK) == "note"
+    assert refused(case, Move.REMARK, REPORTER, note=" ") == "note"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from infra import cli, replay
+from infra import cli
 from infra.deadletters import Letter, Origin, dead_letter_headers, read_letter
-from infra.replay import Finding, Original, Selection, State
+from infra.replay import letters
+from infra.replay.letters import Finding, Original, Selection, State
 from schemas import topics
 from schemas.errors import RecordError, SetupError
 from tests.builders import NINE, seconds
@@ -33,7 +34,7 @@ def the_record(attempt: int = 0) -> Original:
 
 
 def state_of(letter: Letter, original: Original | None, *, is_copied: bool = False, attempts: int = 1) -> State:
-    return replay.judge(letter, original, is_copied=is_copied, attempts=attempts).state
+    return letters.judge(letter, original, is_copied=is_copied, attempts=attempts).state
 
 
 def test_a_letter_is_read_as_it_was_written() -> None:
@@ -86,25 +87,25 @@ def test_a_selection_narrows_by_every_option_it_has(selection: Selection, is_tak
     ],
 )
 def test_an_instant_is_given_by_age_or_with_a_zone(text: str, meant: datetime) -> None:
-    assert replay.instant(text, NINE) == meant
+    assert letters.instant(text, NINE) == meant
 
 
 @pytest.mark.parametrize("text", ["", "h", "2", "-2h", "2w", "٢h", "2026-03-09T08:00", "yesterday"])
 def test_an_instant_that_could_mean_two_things_is_none(text: str) -> None:
     """Above all one without a zone."""
     with pytest.raises(ValueError, match=r"zone|isoformat"):
-        replay.instant(text, NINE)
+        letters.instant(text, NINE)
 
 
 def test_topics_that_a_copy_could_harm_take_none() -> None:
     """No old value over a newer one, no time that goes back, nothing that is forgotten before its letter."""
-    taken = {topic for topic in topics.TOPICS if replay.takes_copies(topic.name)}
+    taken = {topic for topic in topics.TOPICS if letters.takes_copies(topic.name)}
 
     assert taken == {
         topics.REPORTS, topics.CASE_COMMANDS, topics.CAMERA_EVENTS, topics.CASE_EVENTS,
-        topics.ALERTS_SLA, topics.ALERTS_CAMERA, topics.ALERTS_SAFETY,
+        topics.ALERTS_SLA, topics.ALERTS_CAMERA, topics.ALERTS_SAFETY, topics.VISITS,
     }  # fmt: skip
-    assert not replay.takes_copies("somebody.elses")
+    assert not letters.takes_copies("somebody.elses")
 
 
 def test_a_letter_is_ready_once() -> None:
@@ -128,23 +129,23 @@ def test_a_letter_of_a_topic_that_takes_no_copies_is_barred() -> None:
 
 def test_the_limit_puts_off_what_is_ready_and_counts_nothing_else() -> None:
     """Oldest first; letters that stand otherwise neither count nor change."""
-    found = [replay.judge(a_letter(offset=n), the_record(), is_copied=n == 1, attempts=1) for n in range(4)]
+    found = [letters.judge(a_letter(offset=n), the_record(), is_copied=n == 1, attempts=1) for n in range(4)]
 
-    assert [f.state for f in replay.capped(found, 2)] == [State.READY, State.REPLAYED, State.READY, State.LATER]
+    assert [f.state for f in letters.capped(found, 2)] == [State.READY, State.REPLAYED, State.READY, State.LATER]
 
 
 def test_a_copy_keeps_every_header_and_says_what_it_repeats() -> None:
     """`ce_id` above all: to the warehouse it is the same row."""
     original: list[tuple[str, bytes | None]] = [("ce_id", b"r-1"), ("traceparent", b"00-1"), ("x", None), ("x", b"2")]
-    copied = replay.copy_headers(ORIGIN, original)
+    copied = letters.copy_headers(ORIGIN, original)
 
     assert copied == [*original, ("replay_of", b"reports.v1/2/17"), ("attempt", b"1")]
 
 
 def test_a_copy_of_a_record_without_an_id_is_known_by_the_first_place() -> None:
     """As it was itself; and so is a copy of the copy."""
-    first = replay.copy_headers(ORIGIN, [])
-    second = replay.copy_headers(replace(ORIGIN, offset=99), first)
+    first = letters.copy_headers(ORIGIN, [])
+    second = letters.copy_headers(replace(ORIGIN, offset=99), first)
 
     assert dict(first) == {"replay_of": b"reports.v1/2/17", "attempt": b"1", "ce_id": b"reports.v1/2/17"}
     assert dict(second) == {"replay_of": b"reports.v1/2/99", "attempt": b"2", "ce_id": b"reports.v1/2/17"}
@@ -154,13 +155,13 @@ def test_a_copy_of_a_record_without_an_id_is_known_by_the_first_place() -> None:
 @pytest.mark.parametrize("attempt", [b"", b"-1", b"x", b"\xff", None])
 def test_an_attempt_that_is_no_number_is_none(attempt: bytes | None) -> None:
     """A foreign producer may use the name."""
-    assert replay.attempt_of([("attempt", attempt)]) == 0
+    assert letters.attempt_of([("attempt", attempt)]) == 0
 
 
-@pytest.mark.parametrize("show", [replay.row, replay.short_row])
+@pytest.mark.parametrize("show", [letters.row, letters.short_row])
 def test_what_is_shown_of_a_letter_is_never_its_content(show: Callable[[Finding, State], dict[str, object]]) -> None:
     """Why, where, how it stands; neither the record nor `detail`."""
-    finding = replay.judge(a_letter(), the_record(), is_copied=False, attempts=1)
+    finding = letters.judge(a_letter(), the_record(), is_copied=False, attempts=1)
     shown = show(finding, State.REPLAYED)
 
     assert PHONE not in str(shown)

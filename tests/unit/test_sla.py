@@ -24,8 +24,8 @@ def timer(from_level: Level) -> Timer:
 @pytest.mark.parametrize(
     ("level", "steps"),
     [
-        (Level.VILLAGE, [15, 20, 28, 36, 46, 56, None]),
-        (Level.STREET, [15, 20, 28, 38, 48, None]),
+        (Level.VILLAGE, [15, 20, 28, 32, 40, 50, 60, None]),
+        (Level.STREET, [15, 20, 24, 32, 42, 52, None]),
         (Level.DISTRICT, [15, 20, 30, 40, None]),
         (Level.DEPARTMENT, [15, 20, 30, 40, None]),
     ],
@@ -38,13 +38,17 @@ def test_steps_come_when_the_policy_says(level: Level, steps: list[float | None]
 
 
 def test_the_ladder_is_climbed_rung_by_rung_and_ends() -> None:
-    """An unacknowledged case is warned, breaches once, climbs three rungs and is repeated twice at the top."""
+    """An unacknowledged case is warned, breaches once, climbs three rungs and is repeated twice at the top.
+
+    The district is told (督办) before the case becomes its own.
+    """
     outcome = cases.fire(opened().case, NINE + timedelta(hours=1), POLICY)
 
     assert [(e.kind, e.level) for e in outcome.events] == [
         (LedgerKind.WARNED, Level.VILLAGE),
         (LedgerKind.BREACHED, Level.VILLAGE),
         (LedgerKind.ESCALATED, Level.STREET),
+        (LedgerKind.NOTIFIED, Level.STREET),
         (LedgerKind.ESCALATED, Level.DISTRICT),
         (LedgerKind.ESCALATED, Level.DEPARTMENT),
         (LedgerKind.REMINDED, Level.DEPARTMENT),
@@ -80,10 +84,11 @@ def test_a_new_clock_climbs_from_where_the_case_stands() -> None:
     at_street = cases.fire(opened().case, NINE + seconds(9), POLICY).case
     acknowledged = moved(at_street, Move.ACKNOWLEDGE, at=NINE + seconds(10))
 
-    events = cases.fire(acknowledged, NINE + seconds(31), POLICY).events
+    events = cases.fire(acknowledged, NINE + seconds(35), POLICY).events
 
-    assert [(e.kind, e.level) for e in events][-2:] == [
+    assert [(e.kind, e.level) for e in events][-3:] == [
         (LedgerKind.BREACHED, Level.STREET),
+        (LedgerKind.NOTIFIED, Level.STREET),
         (LedgerKind.ESCALATED, Level.DISTRICT),
     ]
 

@@ -9,7 +9,7 @@ CODE_LENGTH: Final = 6  # 30 bits; the door lets 60 guesses a minute through
 
 def follow_code(secret: bytes, case_id: str) -> str:
     """Return the code of a case: nothing but *secret* leads to it."""
-    return b32encode(hmac.digest(secret, case_id.encode(), "sha256")).decode()[:CODE_LENGTH]
+    return b32encode(hmac.digest(secret, case_id.encode(), "sha256")[:5]).decode()[:CODE_LENGTH]
 
 
 def opens(code: str, secret: bytes, case_id: str) -> bool:

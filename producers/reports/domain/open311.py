@@ -1,31 +1,24 @@
-"""Open311 GeoReport v2 at the edge: our catalogue and cases in its words, its forms as our submissions. Pure.
+"""Open311 GeoReport v2, what goes out: our catalogue and cases in its words. Pure; `open311_in` is the other way.
 
 Names are the standard's (wiki.open311.org/GeoReport_v2) and, of updates, FixMyStreet's extension. The
 standard's own JSON example has numbers for ids; here ids are strings, as its schemas ask.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
 from msgspec import Struct
 
-from producers.reports.domain.submission import Contact, Source, Submission
-from producers.reports.domain.wire import checked
-from schemas.cases import Case, LedgerEvent, LedgerKind, Stage
-from schemas.errors import RecordError
-from schemas.fields import Instant, ItemCode, Latitude, Longitude, MediaRef
+from schemas.cases import REPORTER, Case, LedgerEvent, LedgerKind, Stage
 from schemas.grid import Registry
-from schemas.ground import Ground
 from schemas.policy import Item, Policy
-from schemas.reports import Location, Urgency
+from schemas.reports import Location, Urgency, Visibility
 
-MAX_ROWS: Final = 1000
-LONGEST: Final = timedelta(days=90)
-_URGENCY, _OCCURRED = "URGENCY", "OCCURRED"
+URGENCY, OCCURRED, VISIBILITY = "URGENCY", "OCCURRED", "VISIBILITY"  # codes of the questions
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ITEM_OF = {"attributes": "attribute", "values": "value"}
 _UPDATE_STATUS = {
@@ -35,6 +28,15 @@ _UPDATE_STATUS = {
     LedgerKind.HANDLED: "ACTION_SCHEDULED",
     LedgerKind.REWORKED: "IN_PROGRESS",
     LedgerKind.ARCHIVED: "FIXED",
+    LedgerKind.REOPENED: "OPEN",
+}
+# Of what a reporter says, which changes no status.
+_REPORTED_AT = {
+    Stage.REPORTED: "OPEN",
+    Stage.DISPATCHED: "INVESTIGATING",
+    Stage.HANDLING: "IN_PROGRESS",
+    Stage.VERIFYING: "ACTION_SCHEDULED",
+    Stage.ARCHIVED: "CLOSED",
 }
 
 
@@ -77,24 +79,6 @@ class Definition(Struct, frozen=True, kw_only=True):
     attributes: list[Attribute]
 
 
-class Form(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What `POST requests` takes; clients send more, which is left alone."""
-
-    service_code: str | None = None
-    lat: str | None = None
-    long: str | None = None
-    address_string: str | None = None
-    address_id: str | None = None
-    description: str | None = None
-    media_url: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    phone: str | None = None
-    email: str | None = None
-    urgency: str | None = msgspec.field(default=None, name=f"attribute[{_URGENCY}]")
-    occurred: str | None = msgspec.field(default=None, name=f"attribute[{_OCCURRED}]")
-
-
 class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answer to a POST (with a token, until the case is known) and to a token."""
 
@@ -133,23 +117,17 @@ class Update(Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_datetime: datetime
 
 
+class UpdateReceipt(Struct, frozen=True, kw_only=True):
+    """Answer to an update that was sent."""
+
+    update_id: str
+
+
 class Fault(Struct, frozen=True):
     """One row of an error answer."""
 
     code: str
     description: str
-
-
-class Query(Struct, frozen=True, kw_only=True):
-    """Which requests are asked for; bounds are half-open."""
-
-    ids: frozenset[str]
-    codes: frozenset[str]
-    statuses: frozenset[str]
-    since: datetime
-    until: datetime
-    first: int
-    count: int
 
 
 # -- out ---------------------------------------------------------------------------------------
@@ -173,13 +151,15 @@ def _service(item: Item, policy: Policy) -> Service:
 
 
 def definition(service_code: str) -> Definition:
-    """Return what every service asks: how urgent, and when it happened."""
+    """Return what every service asks: how urgent, when it happened, and who may read it."""
     urgency = [Value(Urgency.NORMAL, "一般"), Value(Urgency.URGENT, "紧急")]
+    visibility = [Value(Visibility.PUBLIC, "公开"), Value(Visibility.PRIVATE, "不公开")]
     return Definition(
         service_code=service_code,
         attributes=[
-            _attribute(_URGENCY, "singlevaluelist", 1, "紧急程度 How urgent is it?", values=urgency),
-            _attribute(_OCCURRED, "datetime", 2, "发生时间 When did it happen? (RFC 3339 with zone; now, if left out)"),
+            _attribute(URGENCY, "singlevaluelist", 1, "紧急程度 How urgent is it?", values=urgency),
+            _attribute(OCCURRED, "datetime", 2, "发生时间 When did it happen? (RFC 3339 with zone; now, if left out)"),
+            _attribute(VISIBILITY, "singlevaluelist", 3, "是否公开 May others read it?", values=visibility),
         ],
     )
 
@@ -228,32 +208,17 @@ def status(case: Case) -> str:
 
 def update(event: LedgerEvent) -> Update | None:
     """Return a ledger line as an update, or None for one that is no news to the public."""
-    found = _UPDATE_STATUS.get(event.kind)
-    if found is None:
+    found = _UPDATE_STATUS.get(event.kind) or (event.by == REPORTER and _REPORTED_AT[event.stage])
+    if not found:
         return None
+    is_reporters = event.by == REPORTER
     return Update(
-        update_id=event.event_id,
+        # Whoever sent an update knows it by the id that the answer said.
+        update_id=event.event_id.partition("/")[0] if is_reporters else event.event_id,
         service_request_id=event.case_id,
         status=found,
-        description=event.kind,
+        description=event.note or event.kind if is_reporters else event.kind,
         updated_datetime=event.at,
-    )
-
-
-def select(cases: Iterable[Case], query: Query) -> list[Case]:
-    """Return the cases that *query* asks for, newest first."""
-    found = [case for case in cases if _is_asked(case, query)]
-    found.sort(key=lambda case: case.opened_at, reverse=True)
-    return found[query.first : query.first + query.count]
-
-
-def _is_asked(case: Case, query: Query) -> bool:
-    if query.ids:
-        return case.case_id in query.ids
-    return (
-        query.since <= case.opened_at < query.until
-        and (not query.codes or case.item_code in query.codes)
-        and (not query.statuses or status(case) in query.statuses)
     )
 
 
@@ -288,126 +253,3 @@ def _fill(element: ET.Element, fields: Mapping[str, Any]) -> None:
 def _text(top: ET.Element) -> bytes:
     written: bytes = ET.tostring(top, encoding="utf-8", xml_declaration=True)
     return written
-
-
-# -- in ----------------------------------------------------------------------------------------
-
-
-def submission(
-    form: Mapping[str, str], *, registry: Registry, ground: Ground, policy: Policy, now: datetime
-) -> Submission:
-    """Return what a form of `POST requests` reports; its coordinates are WGS-84, as the standard says.
-
-    Raises:
-        RecordError: a field is missing or wrong; `field` says which.
-    """
-    code = checked(_asked(form, "service_code"), ItemCode, "service_code")
-    if code not in policy.items:
-        raise RecordError("unknown_service", f"no service {code}", "service_code")
-    location = _location(form)
-    return msgspec.convert(
-        {
-            "grid_id": _grid_id(form, location, registry, ground),
-            "item_code": code,
-            "channel": Source.RESIDENT,
-            "occurred_at": form.get(f"attribute[{_OCCURRED}]") or now.isoformat(),
-            "description": _within(form, "description", 4000),
-            "urgency": checked(form.get(f"attribute[{_URGENCY}]") or Urgency.NORMAL, Urgency, f"attribute[{_URGENCY}]"),
-            "location": location,
-            "reporter": _contact(form),
-            "media": [checked(form["media_url"], MediaRef, "media_url")] if form.get("media_url") else [],
-        },
-        Submission,
-    )
-
-
-def _asked(form: Mapping[str, str], name: str) -> str:
-    value = form.get(name)
-    if not value:
-        raise RecordError("invalid_field", f"{name} is required", name)
-    return value
-
-
-def _within(form: Mapping[str, str], name: str, most: int) -> str:
-    value = form.get(name, "")
-    if len(value) > most:
-        raise RecordError("invalid_field", f"longer than {most} characters", name)
-    return value
-
-
-def _location(form: Mapping[str, str]) -> Location | None:
-    if not form.get("lat") and not form.get("long"):
-        return None
-    return Location(lat=_degrees(form, "lat", Latitude), long=_degrees(form, "long", Longitude))
-
-
-def _degrees(form: Mapping[str, str], name: str, kind: Any) -> float:
-    try:
-        value = float(_asked(form, name))
-    except ValueError as error:
-        raise RecordError("invalid_field", "not a number", name) from error
-    found: float = checked(value, kind, name)
-    return found
-
-
-def _grid_id(form: Mapping[str, str], location: Location | None, registry: Registry, ground: Ground) -> str:
-    """Return the grid of the point, of the address id, or named in the address, in this order."""
-    if location is not None:
-        grid = ground.grid_at(location.long, location.lat)
-        if grid is None:
-            raise RecordError("outside_district", "no grid of the district holds this point", "lat")
-        return grid.id
-    if form.get("address_id"):
-        return form["address_id"]
-    address = _asked(form, "address_string")
-    named = [grid for grid in registry.grids.values() if grid.name in address]
-    if not named:
-        raise RecordError("unknown_address", "names no grid of the district; send lat and long", "address_string")
-    return max(named, key=lambda grid: len(grid.name)).id
-
-
-def _contact(form: Mapping[str, str]) -> Contact | None:
-    name = _within(form, "last_name", 40) + _within(form, "first_name", 40)
-    found = {"name": name, "phone": _within(form, "phone", 40), "email": _within(form, "email", 120)}
-    given = {field: value for field, value in found.items() if value}
-    return Contact(**given) if given else None
-
-
-def query(parameters: Mapping[str, str], now: datetime) -> Query:
-    """Return which requests are asked for: at most 90 days and 1,000 rows.
-
-    Raises:
-        RecordError: a parameter is wrong; `field` says which.
-    """
-    until = _instant(parameters, "end_date") or now
-    since = _instant(parameters, "start_date") or until - LONGEST
-    count = min(_positive(parameters, "page_size", MAX_ROWS), MAX_ROWS)
-    statuses = frozenset(_listed(parameters, "status"))
-    if not statuses <= {"open", "closed"}:
-        raise RecordError("invalid_field", "open or closed", "status")
-    return Query(
-        ids=frozenset(_listed(parameters, "service_request_id")),
-        codes=frozenset(_listed(parameters, "service_code")),
-        statuses=statuses,
-        since=max(since, until - LONGEST),
-        until=until,
-        first=(_positive(parameters, "page", 1) - 1) * count,
-        count=count,
-    )
-
-
-def _listed(parameters: Mapping[str, str], name: str) -> Iterator[str]:
-    return (part.strip() for part in parameters.get(name, "").split(",") if part.strip())
-
-
-def _instant(parameters: Mapping[str, str], name: str) -> datetime | None:
-    value = parameters.get(name)
-    found: datetime | None = checked(value, Instant, name) if value else None
-    return found
-
-
-def _positive(parameters: Mapping[str, str], name: str, default: int) -> int:
-    value = parameters.get(name) or str(default)
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", value):
-        raise RecordError("invalid_field", "not a positive number", name)
-    return int(value)

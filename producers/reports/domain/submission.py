@@ -9,14 +9,15 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from pipelines.domain import ids
 from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
-from schemas.cases import Closure, Command, Move, Satisfaction
+from schemas.cases import REPORTER, Closure, Command, Move, Satisfaction
 from schemas.errors import RecordError
 from schemas.fields import CaseId, GridId, Instant, ItemCode, MediaRef, PersonId, RecordId, Text
 from schemas.grid import Registry
 from schemas.policy import Policy
-from schemas.reports import Channel, Location, Report, Reporter, Urgency
+from schemas.reports import Channel, Location, Report, Reporter, Urgency, Visibility
 
 
 class Source(StrEnum):
@@ -24,6 +25,14 @@ class Source(StrEnum):
 
     WORKER = "worker"
     RESIDENT = "resident"
+
+
+class ReportersMove(StrEnum):
+    """What a reporter may ask of the case they reported."""
+
+    FEEDBACK = Move.FEEDBACK
+    REOPEN = Move.REOPEN
+    REMARK = Move.REMARK
 
 
 class Contact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +58,9 @@ class Submission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reporter: Contact | None = None
     media: Annotated[list[MediaRef], Meta(max_length=10)] = []
     settled: Annotated[Text | None, Meta(description="自行处置: how the worker settled it on the spot")] = None
+    visibility: Annotated[Visibility, Meta(description="private 不公开: text, place and sender stay restricted")] = (
+        Visibility.PUBLIC
+    )
 
 
 class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,15 +77,29 @@ class CommandRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     satisfaction: Satisfaction | None = None
 
 
+class ReporterRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /follow/{case_id}`."""
+
+    move: ReportersMove
+    request_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,40}$")] | None = None
+    note: Text | None = None
+    satisfaction: Satisfaction | None = None
+
+
 def digest(submission: Submission) -> str:
     """Return what tells two reports under one id apart: 16 hex digits.
 
     Name and phone do not count: the digest is public, and the eleven digits of a
     number that is the only unknown in it can be found by trying. Nor does the id,
-    which may come in a header once and in the body the next time.
+    which may come in a header once and in the body the next time. Of a private report
+    what it says does not count either, so another text under its id passes for a repeat.
     """
-    public = replace(submission, report_id=None, reporter=None, description=scrub(submission.description))
-    return sha256(msgspec.json.encode(public, order="sorted")).hexdigest()[:16]
+    return _digest(_public(submission))
+
+
+def _digest(public: Submission) -> str:
+    told = replace(public, report_id=None, reporter=None)
+    return sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:16]
 
 
 def accept(
@@ -86,6 +112,7 @@ def accept(
     """
     _check_grid(submission.grid_id, registry, "grid_id")
     _check(submission, registry, policy)
+    public = _public(submission)
     report = Report(
         report_id=report_id,
         grid_id=submission.grid_id,
@@ -93,18 +120,42 @@ def accept(
         channel=Channel(submission.channel),
         occurred_at=checked(submission.occurred_at, Instant, "occurred_at"),
         received_at=received_at,
-        description=scrub(submission.description),
-        digest=digest(submission),
-        urgency=submission.urgency,
-        location=submission.location,
-        reported_by=submission.reported_by,
-        media=submission.media,
-        settled=None if submission.settled is None else scrub(submission.settled),
+        description=public.description,
+        digest=_digest(public),
+        urgency=public.urgency,
+        location=public.location,
+        reported_by=public.reported_by,
+        media=public.media,
+        settled=public.settled,
+        visibility=public.visibility,
     )
-    contact = submission.reporter
-    if contact is None:
-        return report, None
-    return report, Reporter(report_id=report_id, name=contact.name, phone=contact.phone, email=contact.email)
+    return report, _reporter(submission, report_id)
+
+
+def _public(submission: Submission) -> Submission:
+    """Return what may travel of *submission*: free text scrubbed, and of a private one nothing but what it is."""
+    if submission.visibility is Visibility.PRIVATE:
+        return replace(submission, description="", location=None, reported_by=None, media=[], settled=None)
+    settled = None if submission.settled is None else scrub(submission.settled)
+    return replace(submission, description=scrub(submission.description), settled=settled)
+
+
+def _reporter(submission: Submission, report_id: str) -> Reporter | None:
+    contact = submission.reporter or Contact()
+    if submission.visibility is Visibility.PRIVATE:
+        return Reporter(
+            report_id=report_id,
+            name=contact.name,
+            phone=contact.phone,
+            email=contact.email,
+            reported_by=submission.reported_by,
+            description=submission.description,
+            location=submission.location,
+            media=submission.media,
+        )
+    if submission.reporter is None:
+        return None
+    return Reporter(report_id=report_id, name=contact.name, phone=contact.phone, email=contact.email)
 
 
 def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
@@ -114,6 +165,8 @@ def _check(submission: Submission, registry: Registry, policy: Policy) -> None:
         raise RecordError("not_a_worker", "a resident's report names no worker", "reported_by")
     if submission.channel is Source.RESIDENT and submission.settled is not None:
         raise RecordError("not_a_worker", "only a worker settles on the spot", "settled")
+    if submission.visibility is Visibility.PRIVATE and submission.settled is not None:
+        raise RecordError("settled", "what was settled on the spot is verified by others, and not private", "settled")
     if submission.channel is Source.WORKER and not registry.serves(submission.reported_by or "", submission.grid_id):
         raise RecordError("not_on_roster", "no such worker serves this grid", "reported_by")
 
@@ -129,8 +182,11 @@ def command(
     """Return the command to publish; the note loses its phone numbers.
 
     Raises:
-        RecordError: the case's grid is unknown; whether the case exists is for its lane to say.
+        RecordError: the case's grid is unknown, or it poses as the reporter's; whether the case exists is for its
+            lane to say.
     """
+    if request.by == REPORTER:
+        raise RecordError("not_on_roster", "a reporter asks with the case's code, at /follow", "by")
     _check_grid(case_id[:15], registry, "case_id")
     return Command(
         command_id=command_id,
@@ -143,5 +199,18 @@ def command(
         closure=request.closure,
         duplicate_of=request.duplicate_of,
         extend_ms=request.extend_ms,
+        satisfaction=request.satisfaction,
+    )
+
+
+def reporters_command(request: ReporterRequest, case_id: CaseId, *, request_id: str, requested_at: datetime) -> Command:
+    """Return the reporter's command to publish; asked again it has the same id. The note loses its phone numbers."""
+    return Command(
+        command_id=ids.reporters_command_id(case_id, request_id),
+        case_id=case_id,
+        move=Move(request.move),
+        by=REPORTER,
+        requested_at=requested_at,
+        note=None if request.note is None else scrub(request.note),
         satisfaction=request.satisfaction,
     )

@@ -1,4 +1,4 @@
-"""No phone number leaves the intake inside free text."""
+"""No phone number, identity number or mail address leaves the intake inside free text."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.reports.domain.scrub import MASK, scrub
+from producers.reports.domain.scrub import IDENTITY_MASK, MAIL_MASK, MASK, scrub
 
 GAPS = ["", " ", "-", "·", ".", " - ", "—", "\u3000", "－", "/", ") "]
 WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
@@ -40,10 +40,26 @@ def test_every_usual_way_of_writing_a_mobile_is_masked(written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "mask"),
+    [
+        ("61011720000101123X", IDENTITY_MASK),
+        ("610117 20000101 1234", IDENTITY_MASK),
+        ("610117-20000101-123x", IDENTITY_MASK),
+        ("６１０１１７１９９９１２３１１２３Ｘ", IDENTITY_MASK),
+        ("zhang.san+1@example.com.cn", MAIL_MASK),
+        ("zhang＠example．com", MAIL_MASK),
+    ],
+)
+def test_identity_numbers_and_mail_addresses_are_masked(written: str, mask: str) -> None:
+    """They name a person as surely as a phone number does."""
+    assert scrub(f"本人{written},请回复") == f"本人{mask},请回复"
+
+
+@pytest.mark.parametrize(
     "harmless",
     [
         "610117001001001",  # a grid
-        "61011720000101123X",
+        "610117200013011234",  # no such month
         "第12345678901234号",
         "1、2、3、4、5、6、7、8、9、10号楼",
         "1 2 3 4 5 6 7 8 9 10",

@@ -18,7 +18,7 @@ from producers.reports.domain.submission import (
 from schemas import codec
 from schemas.cases import Move
 from schemas.errors import RecordError
-from schemas.reports import Report, Reporter
+from schemas.reports import Location, Report, Reporter, Visibility
 from schemas.topics import CASE_COMMANDS, REPORTERS, REPORTS
 from tests.builders import GRID, NINE, POLICY, REGISTRY, WORKER
 
@@ -143,3 +143,28 @@ def test_bodies_are_held_to_the_contract(more: bytes) -> None:
 
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(body, type=Submission)
+
+
+def test_of_a_private_report_only_what_kind_and_which_grid_travels() -> None:
+    """Text, place, pictures and whoever sent it are on the restricted topic alone."""
+    said: dict[str, Any] = {
+        "description": f"某某家中聚众赌博,请打{PHONE}",
+        "location": Location(lat=34.53, long=109.09),
+        "media": ["photo:" + "a" * 64],
+    }
+    submission = a_submission(visibility=Visibility.PRIVATE, **said)
+
+    report, reporter = accepted(submission)
+
+    assert reporter == Reporter(report_id="r-1", reported_by=WORKER, **said)
+    assert (report.visibility, report.grid_id, report.item_code) == (Visibility.PRIVATE, GRID, "01001")
+    assert (report.description, report.location, report.media, report.reported_by) == ("", None, [], None)
+    assert report.digest == accepted(replace(submission, description="别的"))[0].digest, (
+        "no text can be tried against it"
+    )
+
+
+def test_what_was_settled_on_the_spot_is_not_private() -> None:
+    """Somebody else verifies it, and must know what."""
+    with pytest.raises(RecordError):
+        accepted(a_submission(visibility=Visibility.PRIVATE, settled="已劝离"))

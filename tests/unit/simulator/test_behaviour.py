@@ -1,5 +1,6 @@
 """What the people of the demo district do: seeded, lawful, and not always in time."""
 
+from collections import Counter
 from datetime import timedelta
 from random import Random
 
@@ -9,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.domain import cases
-from pipelines.domain.cases import Cause, Opening, Outcome
-from producers.reports.domain.submission import Submission, accept
+from pipelines.domain.cases import Cause, Outcome
+from pipelines.domain.opening import Opening, open_case
+from producers.reports.domain.submission import CommandRequest, Submission, accept, command
+from producers.reports.domain.visit import VisitRequest, visit
 from producers.simulator.domain import behaviour
-from schemas.cases import Case, Command, Move, Stage
+from schemas.cases import Case, Closure, Move, Satisfaction, Stage
 from schemas.errors import RecordError
-from schemas.reports import Channel
-from tests.builders import NINE, POLICY, POLICY_ID, REGISTRY, a_case
+from schemas.reports import Channel, Urgency
+from tests.builders import NINE, POLICY, POLICY_ID, REGISTRY, a_case, moved, seconds
 
 MANY = 2000
 
@@ -63,18 +66,54 @@ def test_every_plan_is_lawful_until_the_case_is_archived(seed: int, grid: str) -
     opening = Opening(
         grid_id=grid, item_code="01001", channel=Channel.WORKER, origin_id="r", summary="演示", occurred_at=NINE
     )
-    case = cases.open_case(opening, Cause(id="r", at=NINE), POLICY, POLICY_ID, REGISTRY).case
+    case = open_case(opening, Cause(id="r", at=NINE), POLICY, POLICY_ID, REGISTRY).case
 
-    for step in range(8):
+    for step in range(40):
         plan = behaviour.plan(case, Random(f"{seed}:{step}"), REGISTRY, 10.0)
         if plan is None:
             break
-        asked = Command(command_id="c", case_id=case.case_id, move=plan.move, by=plan.by, requested_at=NINE)
-        outcome = cases.apply(case, asked, Cause(id=f"c{step}", at=NINE), POLICY, REGISTRY)
+        request = msgspec.convert(plan.body("c"), CommandRequest)
+        asked = command(request, case_id=case.case_id, command_id="c", requested_at=NINE, registry=REGISTRY)
+        outcome = cases.apply(case, asked, Cause(id=f"c{step}", at=NINE + seconds(step)), POLICY, REGISTRY)
         assert isinstance(outcome, Outcome), outcome
+        is_new = behaviour.situation(outcome.case) != behaviour.situation(case)
+        assert is_new or plan.move is Move.FEEDBACK, "else nobody would act on it"
         case = outcome.case
 
+    assert plan is None
     assert case.stage in {Stage.ARCHIVED, Stage.DISPATCHED}  # done, or neglected
+
+
+def test_every_move_of_the_workflow_is_seen_in_the_demo() -> None:
+    """Returns, arrivals, pauses, extensions, departments, feedback and reopenings, at small rates."""
+    seen = Counter[Move]()
+    for seed in range(400):
+        case = a_case(urgency=Urgency.URGENT)
+        for step in range(40):
+            plan = behaviour.plan(case, Random(f"{seed}:{step}"), REGISTRY, 10.0)
+            if plan is None:
+                break
+            seen[plan.move] += 1
+            more = {"assignee": plan.assignee, "note": plan.note, "extend_ms": plan.extend_ms}
+            case = moved(case, plan.move, plan.by, NINE + seconds(step), satisfaction=plan.satisfaction, **more)
+
+    never = set(Move) - seen.keys()
+    assert never == {
+        Move.ACCEPT,
+        Move.CLOSE,
+        Move.VOID,
+        Move.SUPERVISE,
+        Move.REMARK,
+    }  # left to whoever plays with the demo
+    assert seen[Move.HANDLE] > 10 * seen[Move.PAUSE] > 0
+
+
+@given(seed=st.integers(0, 10**6), number=st.integers(1, 10**5))
+def test_visits_are_taken(seed: int, number: int) -> None:
+    """Workers log visits to their own grids."""
+    request = msgspec.convert(behaviour.draw_visit(Random(seed), number, REGISTRY, NINE), VisitRequest)
+
+    assert visit(request, visit_id="v", received_at=NINE, registry=REGISTRY).occurred_at == NINE
 
 
 def test_some_are_neglected_some_late_most_in_time() -> None:
@@ -90,13 +129,16 @@ def test_some_are_neglected_some_late_most_in_time() -> None:
 
 
 def test_an_archived_case_is_left_alone() -> None:
-    """Nobody does anything about what is done."""
-    assert behaviour.plan(a_case(stage=Stage.ARCHIVED), Random(1), REGISTRY, 10.0) is None
+    """Nobody does anything about what is done and whose reporter was asked."""
+    done = a_case(stage=Stage.ARCHIVED, timer=None, closure=Closure.FIXED, satisfaction=Satisfaction.NEUTRAL)
+
+    assert {behaviour.plan(done, Random(n), REGISTRY, 10.0) for n in range(MANY)} == {None}
 
 
 def test_nothing_is_reworked_twice() -> None:
     """A second round ends with verification, so that every case ends."""
-    case: Case = a_case(stage=Stage.VERIFYING, rework=1)
+    timer = moved(moved(a_case(), Move.ACKNOWLEDGE), Move.HANDLE).timer
+    case: Case = a_case(stage=Stage.VERIFYING, rework=1, timer=timer)
 
     plans = [behaviour.plan(case, Random(n), REGISTRY, 10.0) for n in range(MANY)]
 

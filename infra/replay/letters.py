@@ -39,7 +39,7 @@ from infra.kafka import consumer, headers, read_to_end
 from infra.settings import Settings
 from schemas import codec
 from schemas.errors import UnavailableError
-from schemas.topics import BY_NAME, CLOCK_TICKS, DEAD_LETTERS, KEEP_FOR_EVER, Cleanup
+from schemas.topics import BY_NAME, CLOCK_TICKS, DEAD_LETTERS, KEEP_FOR_EVER, SILENCES, Cleanup
 
 _REPLAY_OF, _ATTEMPT = "replay_of", "attempt"
 _BROKER_S, _POLL_S = 10.0, 0.1
@@ -113,12 +113,12 @@ def instant(text: str, now: datetime) -> datetime:
 def takes_copies(name: str) -> bool:
     """Tell whether a record may be put on the topic *name* again.
 
-    Not where an old value would replace a newer one (compacted topics), not where time would
+    Not where an old value would replace a newer one (compacted topics, silences), not where time would
     go back (ticks), not among dead letters, and not where records are forgotten before their
     letters: they are of no use by then, and nothing would tell that they had been replayed.
     """
     topic = BY_NAME.get(name)
-    if topic is None or topic.kind is None or topic is CLOCK_TICKS or topic.cleanup is not Cleanup.DELETE:
+    if topic is None or topic.kind is None or topic in (CLOCK_TICKS, SILENCES) or topic.cleanup is not Cleanup.DELETE:
         return False
     return topic.retention_ms == KEEP_FOR_EVER or topic.retention_ms >= DEAD_LETTERS.retention_ms
 
