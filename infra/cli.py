@@ -35,6 +35,8 @@ from schemas.errors import EXIT_CRASH, EXIT_SETUP, GridwatchError, SetupError, U
 app = cyclopts.App(
     name="gridwatch", help="网格守望 GridWatch: from cameras and reports to cases, alerts and ClickHouse."
 )
+app.command("infra.backup.commands:backup", name="backup")
+app.command("infra.backup.commands:restore", name="restore")
 app.command("infra.case.commands:app", name="case")
 app.command("infra.policy.commands:app", name="policy")
 app.command("infra.registry.commands:app", name="registry")  # by name: shapely is for those who audit

@@ -6,7 +6,7 @@ The Faust worker has clients of its own (`pipelines.stream`); every other proces
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
@@ -199,9 +199,27 @@ def read_to_end(
         yield from _read_to_end(reader, topic.name, partition, timeout_s)
 
 
+def read_between(
+    settings: Settings, topic: str, bounds: Mapping[int, tuple[int, int]], *, timeout_s: float = 30.0
+) -> Iterator[Message]:
+    """Yield the records of *topic* from the first offset up to the second, by partition.
+
+    Raises:
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    with _asking(settings, f"read-{topic}") as reader:
+        yield from _read_between(reader, topic, bounds, timeout_s)
+
+
 def _read_to_end(reader: Consumer, topic: str, partition: int | None, timeout_s: float) -> Iterator[Message]:
     found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions if partition is None else [partition]
     bounds = {p: _bounds(reader, TopicPartition(topic, p), timeout_s) for p in found}
+    yield from _read_between(reader, topic, bounds, timeout_s)
+
+
+def _read_between(
+    reader: Consumer, topic: str, bounds: Mapping[int, tuple[int, int]], timeout_s: float
+) -> Iterator[Message]:
     left = {p: high for p, (low, high) in bounds.items() if low < high}
     reader.assign([TopicPartition(topic, p, bounds[p][0]) for p in left])
     deadline = monotonic_s() + timeout_s
@@ -217,6 +235,17 @@ def _read_to_end(reader: Consumer, topic: str, partition: int | None, timeout_s:
         left = {at.partition: left[at.partition] for at in reached if at.offset < left[at.partition]}
         if left and monotonic_s() > deadline:
             raise UnavailableError("kafka", f"{topic} stopped before its end in partitions {sorted(left)}")
+
+
+def bounds(settings: Settings, topic: str, *, timeout_s: float = 10.0) -> dict[int, tuple[int, int]]:
+    """Return the first offset of each partition of *topic* and the one after its last.
+
+    Raises:
+        UnavailableError: the broker did not answer within *timeout_s*.
+    """
+    with _asking(settings, f"read-{topic}") as reader:
+        found = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+        return {p: _bounds(reader, TopicPartition(topic, p), timeout_s) for p in found}
 
 
 def _bounds(reader: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:

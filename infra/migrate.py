@@ -103,14 +103,21 @@ def target_of(settings: Settings) -> Target:
     return Target(retention=load_retention(settings.district_dir), cluster=settings.clickhouse_cluster or None)
 
 
-def migrate(client: Client, target: Target, *, dry_run: bool = False) -> list[Applied]:
+def migrate(client: Client, target: Target, *, dry_run: bool = False, until: int | None = None) -> list[Applied]:
     """Run what has not run yet, in order, and return it; a dry run changes nothing.
+
+    Args:
+        client: of a user who may create tables.
+        target: what it is to be.
+        dry_run: only tell what would run.
+        until: number of the last file to run; all without it.
 
     Raises:
         SetupError: files and database disagree, or a statement is refused; the text names the file.
         UnavailableError: the warehouse does not answer; run again.
     """
-    pending = _pending(load(target.directory), _applied(client))
+    migrations = load(target.directory)
+    pending = [one for one in _pending(migrations, applied(client)) if until is None or one.number <= until]
     if dry_run:
         return [_receipt(migration) for migration in pending]
     if pending:
@@ -132,7 +139,7 @@ def script(client: Client, target: Target) -> str:
         SetupError: as `migrate`.
         UnavailableError: as `migrate`.
     """
-    pending = _pending(load(target.directory), _applied(client))
+    pending = _pending(load(target.directory), applied(client))
     parts = []
     for migration in pending:
         statements = [form for statement in migration.statements for form in target.forms(statement)]
@@ -174,21 +181,22 @@ def split(text: str) -> list[str]:
     return [statement for statement in [*statements, current.strip()] if statement]
 
 
-def _pending(migrations: list[Migration], applied: dict[int, Applied]) -> list[Migration]:
+def _pending(migrations: list[Migration], ran: dict[int, Applied]) -> list[Migration]:
     """Return what is still to run; files and database must tell the same story up to there."""
     known = {migration.number: migration for migration in migrations}
-    for number, done in sorted(applied.items()):
+    for number, done in sorted(ran.items()):
         if number not in known:
             raise SetupError(done.name, "was applied to this database, but the file is not here: an older release?")
         if known[number].checksum != done.checksum:
             raise SetupError(done.name, "was changed after it was applied; undo the change and add a new file")
-    pending = [migration for migration in migrations if migration.number not in applied]
-    if pending and applied and pending[0].number < max(applied):
-        raise SetupError(pending[0].name, f"comes before {applied[max(applied)].name}, which is applied already")
+    pending = [migration for migration in migrations if migration.number not in ran]
+    if pending and ran and pending[0].number < max(ran):
+        raise SetupError(pending[0].name, f"comes before {ran[max(ran)].name}, which is applied already")
     return pending
 
 
-def _applied(client: Client) -> dict[int, Applied]:
+def applied(client: Client) -> dict[int, Applied]:
+    """Return what has run on this database, by number; errors as in `migrate`."""
     try:
         if not client.command("EXISTS TABLE schema_migrations"):
             return {}

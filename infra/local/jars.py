@@ -8,6 +8,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from msgspec import Struct
+
 from infra.settings import Settings
 from schemas.errors import SetupError, UnavailableError
 
@@ -26,30 +28,49 @@ def fetch_jars(settings: Settings, progress: Callable[[int, int, str], None]) ->
         UnavailableError: a jar is missing and Maven Central cannot be reached.
         SetupError: a jar is not the one that was locked.
     """
-    cache = settings.jars_dir.resolve()
     locked = tomllib.loads(LOCK.read_text(encoding="utf-8"))["dependencies"]
     found = []
-    for done, jar in enumerate(locked, start=1):
-        group, artifact, version = jar["groupId"], jar["artifactId"], jar["version"]
-        path = cache.joinpath(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
-        if not path.exists():
-            path = _download(cache, group, artifact, version)
-        if sha256(path.read_bytes()).hexdigest() != jar["sha256"]:
-            raise SetupError(str(path), "is not the locked jar; delete it and run again")
-        found.append(path)
-        progress(done, len(locked), path.name)
+    for done, entry in enumerate(locked, start=1):
+        jar = Jar(
+            group=entry["groupId"], artifact=entry["artifactId"], version=entry["version"], sha256=entry["sha256"]
+        )
+        found.append(fetch_jar(settings, jar))
+        progress(done, len(locked), found[-1].name)
     return found
 
 
-def _download(cache: Path, group: str, artifact: str, version: str) -> Path:
+class Jar(Struct, frozen=True, kw_only=True):
+    """One jar of Maven Central, by its coordinates and what it must be."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+    classifier: str = ""
+
+
+def fetch_jar(settings: Settings, jar: Jar) -> Path:
+    """Return where *jar* is; download it when it is not there yet. Raises as `fetch_jars` does."""
+    cache = settings.jars_dir.resolve()
+    name = "-".join(filter(None, (jar.artifact, jar.version, jar.classifier)))
+    path = cache.joinpath(*jar.group.split("."), jar.artifact, jar.version, f"{name}.jar")
+    if not path.exists():
+        path = _download(cache, jar)
+    if sha256(path.read_bytes()).hexdigest() != jar.sha256:
+        raise SetupError(str(path), "is not the locked jar; delete it and run again")
+    return path
+
+
+def _download(cache: Path, jar: Jar) -> Path:
     from jgo.maven import MavenContext  # noqa: PLC0415 - takes 0.4 s, and most starts download nothing
 
     try:
-        maven = MavenContext(repo_cache=cache)
-        return Path(maven.project(group, artifact).at_version(version).artifact().resolve())
+        of = MavenContext(repo_cache=cache).project(jar.group, jar.artifact).at_version(jar.version)
+        return Path(of.artifact(classifier=jar.classifier).resolve())
     except Exception as error:  # jgo lets the errors of requests, urllib and its own parser through
         raise UnavailableError(
-            "Maven Central", f"{group}:{artifact}:{version} is not here yet and could not be fetched: {error}"
+            "Maven Central",
+            f"{jar.group}:{jar.artifact}:{jar.version} is not here yet and could not be fetched: {error}",
         ) from error
 
 

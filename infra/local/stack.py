@@ -1,6 +1,7 @@
 """What the embedded stack is made of, and the run of `gridwatch up` from first start to last stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 
 from infra.clock import monotonic_s, utc_now
@@ -18,6 +19,7 @@ from schemas.errors import SetupError, UnavailableError
 PRODUCERS = ("cameras", "simulator", "intake")
 CONSUMERS = ("worker", "sink", "rollups", "page", "warehouse", "broker")
 _DRAIN_S = 10.0
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def answers(host: str, port: int, path: str) -> Callable[[Child], bool]:
@@ -44,6 +46,43 @@ def listens(host: str, port: int) -> Callable[[Child], bool]:
 def says(event: str) -> Callable[[Child], bool]:
     """Return a check that a process has logged *event* since it was started."""
     return lambda child: child.has_said(event)
+
+
+def broker_part(settings: Settings) -> Part:
+    """Return the embedded broker, fetched and formatted."""
+    host, port = settings.kafka.rsplit(":", 1)
+    command = tuple(broker.prepare(settings))
+    return Part(name="broker", command=command, is_ready=listens(host, int(port)), shows=settings.kafka)
+
+
+def warehouse_part(settings: Settings) -> Part:
+    """Return the embedded warehouse."""
+    ready = answers(settings.clickhouse_host, settings.clickhouse_port, "/ping")
+    command = module("infra.local.warehouse")
+    return Part(name="warehouse", command=command, is_ready=ready, shows=settings.clickhouse_url)
+
+
+@contextmanager
+def running_stores(settings: Settings, say: Say, pause: Callable[[float], None]) -> Iterator[None]:
+    """Have a broker and a warehouse for the block: those that answer, or embedded ones until its end.
+
+    Raises:
+        UnavailableError: one on another machine does not answer, or an embedded one did not start.
+    """
+    host, port = settings.kafka.rsplit(":", 1)
+    stores = (
+        (host, int(port), broker_part),
+        (settings.clickhouse_host, settings.clickhouse_port, warehouse_part),
+    )
+    missing = [(host, part) for host, port, part in stores if not is_taken(host, port)]
+    if away := [host for host, _ in missing if host not in _THIS_MACHINE]:
+        raise UnavailableError(", ".join(away), "does not answer")
+    supervisor = Supervisor(settings, say, pause)
+    try:
+        supervisor.start(*(part(settings) for _, part in missing))
+        yield
+    finally:
+        supervisor.stop(("warehouse", "broker"))
 
 
 class Stack:
@@ -77,7 +116,7 @@ class Stack:
         fetch_jars(self._settings, self._progress)
         if broker.train(self._settings):
             self._say("ok", "java", f"{monotonic_s() - began:.1f} s  learned to start fast; once only")
-        self.supervisor.start(*self._stores())
+        self.supervisor.start(broker_part(self._settings), warehouse_part(self._settings))
         self._apply_topics()
         self._publish()
         self._migrate()
@@ -99,20 +138,6 @@ class Stack:
         taken = [f"{name} {port}" for name, (host, port) in ports.items() if is_taken(host, port)]
         if taken:
             raise SetupError(", ".join(taken), "in use: is GridWatch running already? See gridwatch doctor")
-
-    def _stores(self) -> tuple[Part, Part]:
-        s = self._settings
-        host, port = s.kafka.rsplit(":", 1)
-        warehouse = answers(s.clickhouse_host, s.clickhouse_port, "/ping")
-        return (
-            Part(
-                name="broker",
-                command=tuple(broker.prepare(s)),
-                is_ready=listens(host, int(port)),
-                shows=s.kafka,
-            ),
-            Part(name="warehouse", command=module("infra.local.warehouse"), is_ready=warehouse, shows=s.clickhouse_url),
-        )
 
     def _engine(self) -> tuple[Part, ...]:
         s = self._settings

@@ -15,8 +15,8 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
-from obstore.store import LocalStore, ObjectStore, from_url
 
+from infra.photos import photo_store
 from infra.settings import Settings
 from producers.reports.door import Problem, refusals, within_rate
 from producers.reports.picture import REFUSED
@@ -42,11 +42,7 @@ class Photos:
 
     def __init__(self, settings: Settings) -> None:
         """Open the store that the settings name; nothing is read."""
-        self._store: ObjectStore = (
-            from_url(settings.photo_store)
-            if settings.photo_store
-            else LocalStore(prefix=settings.data_dir / "photos", mkdir=True)
-        )
+        self._store = photo_store(settings)
         self._drawing = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
 

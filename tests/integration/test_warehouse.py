@@ -23,8 +23,9 @@ from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.local.ports import free_port
+from infra.local.warehouse.engine import open_engine
 from infra.settings import Settings
-from schemas.errors import EXIT_SETUP
+from schemas.errors import EXIT_SETUP, SetupError
 from tests.conftest import ROOT, environment, eventually, process
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123000, tzinfo=UTC)
@@ -436,6 +437,48 @@ def test_the_attempts_would_get_out_of_an_open_engine(outside: Outside) -> None:
     assert stock.stdout.count(SECRET) == len(reads)
 
 
+CAGED = """
+import sys
+from pathlib import Path
+from infra.local.warehouse.confine import confine
+directory, *attempts = sys.argv[1:]
+print(confine(Path(directory)))
+import chdb
+with chdb.connect(f"{directory}/engine") as connection:
+    for attempt in [*attempts, "SELECT 'still here'"]:
+        try:
+            print(connection.query(attempt, "TSV"))
+        except RuntimeError as error:
+            print("refused", "errno: 13" in str(error) or "Permission denied" in str(error))
+"""
+
+
+def test_the_process_is_caged_whatever_sql_may_say(outside: Outside, tmp_path: Path) -> None:
+    """An engine without any grant or check finds no file, no network and no environment behind the kernel's wall.
+
+    A kernel that has no such wall (before Linux 5.13) leaves it at the other two, and the process says so.
+    """
+    ways = [
+        "SELECT file('{file}')",
+        "SELECT * FROM file('{file}', 'LineAsString')",
+        "SELECT file('/proc/self/environ')",
+        "INSERT INTO FUNCTION file('{out}', 'CSV', 'a Int8') VALUES (1)",
+        "SELECT * FROM url('{url}', 'LineAsString', 'a String') SETTINGS http_max_tries = 1",
+    ]
+    caged = subprocess.run(
+        [sys.executable, "-c", CAGED, tmp_path / "warehouse", *map(outside.aimed, ways)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    by, *lines = caged.stdout.split("\n", 1)
+
+    got_out = SECRET in caged.stdout or outside.out.exists() or outside.was_called()
+    outside.out.unlink(missing_ok=True)
+    assert got_out is (by == "None")
+    assert "still here" in lines[0]
+    if by != "None":
+        assert lines[0].count("refused True") == len(ways)
+
+
 @pytest.mark.parametrize("name", ["file", "lake.file"])
 def test_a_parameter_does_not_smuggle_a_name(http: httpx.Client, outside: Outside, name: str) -> None:
     """`{f:Identifier}` bound to a refused function is refused, also when SET binds it first."""
@@ -515,9 +558,17 @@ def test_it_listens_on_the_one_address_given(warehouse: Settings) -> None:
 @pytest.fixture
 def own(tmp_path: Path) -> Settings:
     """Settings of a warehouse of this test's own, in a directory whose name needs care."""
-    directory = tmp_path / "a dir & more?"
+    directory = tmp_path / "a dir & more"
     directory.mkdir()
     return Settings(data_dir=directory, clickhouse_port=free_port())
+
+
+def test_a_directory_that_the_engine_would_misread_is_refused(tmp_path: Path) -> None:
+    """ChDB cuts a path at a question mark: data would lie beside the directory, outside of every backup."""
+    with pytest.raises(SetupError, match="GRIDWATCH_DATA_DIR"), open_engine(tmp_path / "what?", "lake"):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sigterm_stops_it_within_two_seconds_even_when_busy(own: Settings) -> None:

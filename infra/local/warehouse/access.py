@@ -1,8 +1,8 @@
 """Who may ask the warehouse what: two users, and what the engine itself is granted.
 
-chDB knows one user. What it may reach is in its configuration (no READ or WRITE source, so
-no table function leaves the machine); which of *our* users may write, and for how long a
-query may run, is decided here, outside SQL.
+chDB knows one user. What it may reach is in its configuration: no READ or WRITE source, so no
+table function leaves the machine (`sql` and `confine` are the other two walls). Which of *our*
+users may write, and how much and how long a query may run, is decided here, outside SQL.
 """
 
 import base64
@@ -21,6 +21,13 @@ from infra.settings import Settings
 READER_LIMIT_S: Final = 30.0
 _QUERY_BYTES: Final = 1_500_000_000
 _ENGINE_BYTES: Final = 4_000_000_000
+# Of one query; a client may ask for less. In SQL these names are refused to whom they bind. What is read is bounded
+# by time.
+READER_CAPS: Final = {
+    "max_memory_usage": 1_000_000_000,
+    "max_result_rows": 10_000_000,
+    "max_temporary_data_on_disk_size_for_query": 4_000_000_000,
+}
 
 _ENGINES: Final = ("MergeTree", "ReplacingMergeTree", "AggregatingMergeTree", "SummingMergeTree", "Memory", "Null")
 _GRANTS: Final = (
@@ -57,6 +64,14 @@ class User(Struct, frozen=True, kw_only=True):
     password: str
     writes: bool
     limit_s: float | None  # of one request, streaming included
+    caps: Mapping[str, int] = {}  # settings that the user may lower and never lift
+
+    def capped(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return *settings* with every cap of the user in them; a smaller number than the cap stands."""
+        return dict(settings) | {
+            name: value if (value := settings.get(name, "")).isdecimal() and 0 < int(value) < cap else str(cap)
+            for name, cap in self.caps.items()
+        }
 
 
 def users_of(settings: Settings) -> dict[str, User]:
@@ -73,6 +88,7 @@ def users_of(settings: Settings) -> dict[str, User]:
             password=settings.analyst_password.get_secret_value(),
             writes=False,
             limit_s=READER_LIMIT_S,
+            caps=READER_CAPS,
         ),
     )
     return {user.name: user for user in users}

@@ -112,6 +112,8 @@ def open_engine(directory: Path, database: str) -> Iterator[Engine]:
     Raises:
         SetupError: another process owns the directory, or the engine cannot open it.
     """
+    if "?" in str(directory.resolve()):  # chDB ends the path there and would keep its data in another directory
+        raise SetupError("GRIDWATCH_DATA_DIR", f"{directory} has a ? in its name, which the engine cannot open")
     directory.mkdir(parents=True, exist_ok=True)
     with _owned(directory):
         configuration = write_configuration(directory.resolve(), database)

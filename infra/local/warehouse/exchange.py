@@ -5,8 +5,10 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 from infra.local.warehouse.faults import BAD_ARGUMENTS, NETWORK_ERROR, QueryError
+from infra.local.warehouse.frames import FrameDecoder, FrameEncoder
 from infra.local.warehouse.wire import Decoder, Encoder, content_type
 
 Scope = MutableMapping[str, Any]
@@ -32,9 +34,10 @@ class Exchange:
         self.path, self.method = str(scope["path"]), str(scope["method"])
         self.headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
         self.parameters = dict(parse_qsl(scope["query_string"].decode("latin1"), keep_blank_values=True))
-        self.query_id = self.parameters.get("query_id") or secrets.token_hex(16)
+        # clickhouse-connect wants what it did not choose itself to be a UUID.
+        self.query_id = self.parameters.get("query_id") or str(uuid4())
         self._exception_tag = secrets.token_hex(8)
-        self._encoder = Encoder("")
+        self._encoder: Encoder | FrameEncoder = Encoder("")
         self.started = False
 
     @property
@@ -68,16 +71,20 @@ class Exchange:
         Raises:
             QueryError: the client went away, or compressed in a way we do not read.
         """
-        if self.parameters.get("decompress") == "1" or "multipart" in self.headers.get("content-type", ""):
-            raise QueryError(BAD_ARGUMENTS, "decompress=1 and external tables are not served here. (BAD_ARGUMENTS)")
-        decoder, more = Decoder(self.headers.get("content-encoding", "")), True
+        if "multipart" in self.headers.get("content-type", ""):
+            raise QueryError(BAD_ARGUMENTS, "External tables are not served here. (BAD_ARGUMENTS)")
+        outer, more = Decoder(self.headers.get("content-encoding", "")), True
+        frames = FrameDecoder() if self.parameters.get("decompress") == "1" else None
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise QueryError(NETWORK_ERROR, "The client went away. (NETWORK_ERROR)")
             more = message.get("more_body", False)
-            for part in decoder.add(message.get("body", b"")):
-                yield part
+            for part in outer.add(message.get("body", b"")):
+                for plain in frames.add(part) if frames else (part,):
+                    yield plain
+        if frames:
+            frames.end()
 
     async def statement(self, body: AsyncIterator[bytes]) -> tuple[bytes, bool]:
         """Return the statement's text, with as many rows of an INSERT as came along, and whether that is all."""
@@ -134,8 +141,8 @@ class Exchange:
     def compress(self) -> None:
         """Compress the answer in the way the client prefers, if it accepts one."""
         if self.parameters.get("compress") == "1":
-            raise QueryError(BAD_ARGUMENTS, "compress=1 is not served here; use Accept-Encoding. (BAD_ARGUMENTS)")
-        if self.parameters.get("enable_http_compression", "1") != "0":
+            self._encoder = FrameEncoder()
+        elif self.parameters.get("enable_http_compression", "1") != "0":
             self._encoder = Encoder(self.headers.get("accept-encoding", ""))
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:

@@ -6,13 +6,16 @@ from typing import Final
 from schemas.errors import GridwatchError
 
 BAD_ARGUMENTS: Final = 36
+CHECKSUM_MISMATCH: Final = 40
 SYNTAX_ERROR: Final = 62
 TIMEOUT_EXCEEDED: Final = 159
 READONLY: Final = 164
 TOO_MANY_QUERIES: Final = 202
 NETWORK_ERROR: Final = 210
+QUERY_ID_TAKEN: Final = 216
 SESSION_IS_LOCKED: Final = 373
 UNKNOWN_COMPRESSION: Final = 91
+QUERY_WAS_CANCELLED: Final = 394
 ACCESS_DENIED: Final = 497
 AUTHENTICATION_FAILED: Final = 516
 TOO_LARGE: Final = 307
@@ -20,8 +23,8 @@ UNKNOWN: Final = 1002
 
 # The statuses ClickHouse itself answers with; every other code is a 500.
 _STATUS = {
-    6: 400, 27: 400, 36: 400, 46: 404, 47: 404, 53: 400, 60: 404, 62: 400, 81: 404, 91: 400, 115: 400,
-    159: 408, 164: 403, 202: 429, 241: 500, 307: 413, 372: 404, 373: 409, 497: 403, 516: 403,
+    6: 400, 27: 400, 36: 400, 40: 400, 46: 404, 47: 404, 53: 400, 60: 404, 62: 400, 81: 404, 91: 400, 115: 400,
+    159: 408, 164: 403, 202: 429, 216: 409, 241: 500, 307: 413, 372: 404, 373: 409, 497: 403, 516: 403,
 }  # fmt: skip
 _ENGINE_TEXT = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.S)
 

@@ -89,6 +89,12 @@ class Query:
         while (block := await self._call(next, self._running, None)) is not None:
             yield block.bytes(), _counts(block)
 
+    async def bound(self, result_bytes: int) -> None:
+        """Let the engine refuse a result of more than *result_bytes*, for one that is held in memory as a whole."""
+        if self.is_kept:
+            self._undo.append("SET max_result_bytes = DEFAULT")
+        await self._call(self._connection.query, f"SET max_result_bytes = {result_bytes}")
+
     async def whole(self, text: str, format_name: str, parameters: Mapping[str, str]) -> tuple[bytes, Counts]:
         """Return the whole result."""
         result = await self._call(self._connection.query, text, format_name, params=dict(parameters))

@@ -6,10 +6,9 @@ the user's time is up, the request is cancelled and the engine's query killed wi
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from infra import logs
 from infra.local.warehouse import sql
@@ -21,26 +20,35 @@ from infra.local.warehouse.faults import (
     SYNTAX_ERROR,
     TIMEOUT_EXCEEDED,
     TOO_LARGE,
-    TOO_MANY_QUERIES,
     UNKNOWN,
     QueryError,
 )
 from infra.local.warehouse.query import Query, prepared
+from infra.local.warehouse.requests import Places, Requests
 from infra.local.warehouse.sessions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Session, Sessions
 from infra.local.warehouse.wire import Joiner, checked_format, joiner
 
-_PLACE_WAIT_S: Final = 30.0
+_WHOLE_BYTES: Final = 500_000_000  # of a result that cannot be streamed, before its format
 _log = logs.logger()
+
+
+class Asked(NamedTuple):
+    """One statement on its way to the engine."""
+
+    exchange: Exchange
+    user: User
+    statement: sql.Statement
+    tag: str
 
 
 class Warehouse:
     """The application; `close` ends its sessions."""
 
-    def __init__(self, engine: Engine, users: dict[str, User]) -> None:
-        self._engine, self._users = engine, users
+    def __init__(self, engine: Engine, users: dict[str, User], *, whole_bytes: int = _WHOLE_BYTES) -> None:
+        self._engine, self._users, self._whole_bytes = engine, users, whole_bytes
         self._sessions = Sessions()
-        self._readers, self._own_readers = asyncio.Semaphore(READERS), asyncio.Semaphore(OWN_READERS)
-        self._writers = asyncio.Semaphore(WRITERS)
+        self._readers, self._own_readers, self._writers = Places(READERS), Places(OWN_READERS), Places(WRITERS)
+        self._requests = Requests()
 
     def close(self) -> None:
         """Close the connections that sessions keep; call it when no request runs."""
@@ -72,39 +80,51 @@ class Warehouse:
 
     async def _answer(self, exchange: Exchange) -> None:
         user = authenticate(self._users, exchange.headers, exchange.parameters)
-        body = exchange.body()
-        text, complete = await exchange.statement(body)
-        statement = _parsed(text, complete=complete)
-        if not statement.reads and (not user.writes or exchange.method == "GET"):
-            raise QueryError(READONLY, f"{user.name}: Cannot execute query in readonly mode. (READONLY)")
-        sql.check_parameters(statement, exchange.query_parameters)
-        try:
-            async with asyncio.timeout(user.limit_s):
-                if statement.insert is not None:
-                    async with self._query(exchange, user, statement) as query:
-                        await _insert(exchange, query, statement.insert, text[statement.insert.data_at :], body)
-                    return
-                async with _until_gone(exchange), self._query(exchange, user, statement) as query:
-                    await _send_result(exchange, query, statement, _text_of(text))
-        except TimeoutError:
-            raise QueryError(
-                TIMEOUT_EXCEEDED, f"Timeout exceeded: {user.limit_s} s are the limit of {user.name}. (TIMEOUT_EXCEEDED)"
-            ) from None
+        with self._requests.known(user.name, exchange.query_id) as tag:
+            body = exchange.body()
+            text, complete = await exchange.statement(body)
+            statement = _parsed(text, user, complete=complete)
+            _check_may(statement, user, exchange.method)
+            sql.check_parameters(statement, exchange.query_parameters)
+            asked = Asked(exchange, user, statement, tag)
+            try:
+                async with asyncio.timeout(user.limit_s):
+                    await self._run(asked, text, body)
+            except TimeoutError:
+                raise QueryError(
+                    TIMEOUT_EXCEEDED,
+                    f"Timeout exceeded: {user.limit_s} s are the limit of {user.name}. (TIMEOUT_EXCEEDED)",
+                ) from None
+
+    async def _run(self, asked: Asked, text: bytes, body: AsyncIterator[bytes]) -> None:
+        """Run one statement that its user may run, and send what it returns."""
+        insert = asked.statement.insert
+        if insert is not None:
+            async with self._query(asked) as query:
+                await _insert(asked.exchange, query, insert, text[insert.data_at :], body)
+            return
+        if asked.statement.kills is None:
+            wanted = _text_of(text)
+        else:
+            wanted = self._requests.kill(asked.statement.kills, None if asked.user.writes else asked.user.name)
+        async with _until_gone(asked.exchange), self._query(asked) as query:
+            await _send_result(asked, query, wanted, self._whole_bytes)
 
     @asynccontextmanager
-    async def _query(self, exchange: Exchange, user: User, statement: sql.Statement) -> AsyncIterator[Query]:
+    async def _query(self, asked: Asked) -> AsyncIterator[Query]:
         """Own a place, a connection, and the session if one is named, for one statement."""
-        async with self._session(exchange, user) as session, _place(self._places(user, statement)):
-            query = Query(self._engine, f"qid={secrets.token_hex(16)}")
+        exchange, user, statement, tag = asked
+        async with self._session(exchange, user) as session, self._places(user, statement).one():
+            query = Query(self._engine, tag)
             async with prepared(query, session, stateful=statement.is_stateful):
                 await query.configure(
                     database=None if statement.verb == "USE" else exchange.database,
-                    settings=exchange.settings,
+                    settings=user.capped(exchange.settings),
                     read_only=not user.writes or (exchange.method == "GET" and not query.is_kept),
                 )
                 yield query
 
-    def _places(self, user: User, statement: sql.Statement) -> asyncio.Semaphore:
+    def _places(self, user: User, statement: sql.Statement) -> Places:
         if statement.writes:
             return self._writers
         return self._own_readers if user.writes else self._readers
@@ -121,29 +141,23 @@ class Warehouse:
             yield session
 
 
-def _parsed(text: bytes, *, complete: bool) -> sql.Statement:
+def _check_may(statement: sql.Statement, user: User, method: str) -> None:
+    """Refuse what changes something to a reader, and to a link that somebody follows; a reader may end a query."""
+    if statement.reads or (method != "GET" and (user.writes or statement.kills is not None)):
+        return
+    raise QueryError(READONLY, f"{user.name}: Cannot execute query in readonly mode. (READONLY)")
+
+
+def _parsed(text: bytes, user: User, *, complete: bool) -> sql.Statement:
     """Describe the statement; only the rows of an INSERT may be still on their way."""
     too_long = QueryError(TOO_LARGE, "A statement may have 1 MiB. (HTTP_BODY_TOO_LARGE)")
     try:
-        statement = sql.parse(text)
+        statement = sql.parse(text, user.caps)
     except QueryError as error:
         raise (error if complete else too_long) from error  # cut off, it may end inside a string
     if statement.insert is None and not complete:
         raise too_long
     return statement
-
-
-@asynccontextmanager
-async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(_PLACE_WAIT_S):  # wait_for of 3.11 swallows a cancel that comes as the wait ends
-            await places.acquire()
-    except TimeoutError:
-        raise QueryError(TOO_MANY_QUERIES, "Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)") from None
-    try:
-        yield
-    finally:
-        places.release()
 
 
 async def _insert(
@@ -183,8 +197,9 @@ def _text_of(text: bytes) -> str:
         raise QueryError(SYNTAX_ERROR, "A statement is UTF-8. (SYNTAX_ERROR)") from error
 
 
-async def _send_result(exchange: Exchange, query: Query, statement: sql.Statement, text: str) -> None:
+async def _send_result(asked: Asked, query: Query, text: str, whole_bytes: int) -> None:
     """Run any statement but an INSERT with rows, and send what it returns."""
+    exchange, statement = asked.exchange, asked.statement
     exchange.compress()
     name = checked_format(statement.format or exchange.wanted_format)
     blocks = joiner(name) if statement.streams and exchange.parameters.get("wait_end_of_query") != "1" else None
@@ -192,6 +207,7 @@ async def _send_result(exchange: Exchange, query: Query, statement: sql.Statemen
         await _send_blocks(exchange, query, blocks, (text, name))
     if not exchange.started:
         # An empty stream has no block to take the header from: run once more, the whole answer has one.
+        await query.bound(whole_bytes)
         result, counts = await query.whole(text, name, exchange.query_parameters)
         await exchange.answer(200, result, result_headers(name, counts))
 

@@ -9,11 +9,11 @@ outright at the first one met: up to there both have read the same tokens.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from infra.local.warehouse.faults import ACCESS_DENIED, SYNTAX_ERROR, QueryError
+from infra.local.warehouse.faults import ACCESS_DENIED, READONLY, SYNTAX_ERROR, QueryError
 
 
 class Kind(StrEnum):
@@ -51,6 +51,7 @@ class Statement(NamedTuple):
     format: str | None = None
     temporary: bool = False
     binds_names: bool = False  # `{x:Identifier}`: a parameter becomes a name, which may be a function's
+    kills: str | None = None  # the id in `KILL QUERY WHERE query_id = '…'`, which the server knows and the engine not
 
     @property
     def reads(self) -> bool:
@@ -90,6 +91,7 @@ _REFUSED: Final = frozenset(
     }
 )  # fmt: skip
 _PARAMETER_NAME: Final = re.compile(r"[A-Za-z0-9_.]+")
+_QUERY_ID: Final = re.compile(r"'([!-&(-\[\]-~]+)'")
 _LEX: Final = re.compile(
     rb"""
       (?P<skip>    [ \t\n\r\f\v]++ | --[^\n]*+ | //[^\n]*+ | \#[ !][^\n]*+ )
@@ -169,13 +171,17 @@ def _unclear(form: bytes) -> QueryError:
     )
 
 
-def parse(text: bytes) -> Statement:
+def parse(text: bytes, fixed: Collection[str] = ()) -> Statement:
     """Describe the statement in *text*; the rows of an INSERT may follow it there.
+
+    Args:
+        text: as it came.
+        fixed: names of settings that whoever asks may not write.
 
     Raises:
         QueryError: empty, more than one statement, of no known kind, not readable for sure, or using a refused name.
     """
-    reading = _single(tokens(text))
+    reading = _single(tokens(text), fixed)
     first = next(reading, None)
     if first is None:
         raise QueryError(SYNTAX_ERROR, "Syntax error: Empty query. (SYNTAX_ERROR)")
@@ -191,7 +197,17 @@ def parse(text: bytes) -> Statement:
         format=_trailing_format(text, rest),
         temporary=first.text in {"CREATE", "DROP"} and [token.text for token in rest[:1]] == ["TEMPORARY"],
         binds_names=any(token.text.upper() == "IDENTIFIER" for token in rest),
+        kills=_killed(rest) if first.text == "KILL" else None,
     )
+
+
+def _killed(rest: list[Token]) -> str | None:
+    """Return the id of the one query that a KILL names; every other condition is the engine's to judge."""
+    match [token.text for token in rest if token.text not in {"SYNC", "ASYNC", ";"}]:
+        case ["QUERY", "WHERE", "QUERY_ID", "=", ident, *shown] if shown[:1] in ([], ["FORMAT"]):
+            found = _QUERY_ID.fullmatch(ident)
+            return found[1] if found else None
+    return None
 
 
 def check_parameters(statement: Statement, parameters: Mapping[str, str]) -> None:
@@ -234,21 +250,23 @@ def _trailing_format(text: bytes, rest: list[Token]) -> str | None:
     return None
 
 
-def _single(reading: Iterator[Token]) -> Iterator[Token]:
+def _single(reading: Iterator[Token], fixed: Collection[str]) -> Iterator[Token]:
     """Pass tokens on, each checked; nothing but blanks may follow a semicolon."""
     ended = False
     for token in reading:
         if ended and token.text != ";":
             raise QueryError(SYNTAX_ERROR, "Multi-statements are not allowed. (SYNTAX_ERROR)")
-        _check_name(token)
+        _check_name(token, fixed)
         ended = token.text == ";" and token.kind is Kind.SYMBOL
         yield token
 
 
-def _check_name(token: Token) -> None:
+def _check_name(token: Token, fixed: Collection[str]) -> None:
     if token.kind not in {Kind.WORD, Kind.NAME}:
         return
     name = token.text.lower()
+    if name in fixed:
+        raise QueryError(READONLY, f"{name} is fixed for you; a request may lower it beside its SQL. (READONLY)")
     if name in _REFUSED or name.startswith("param_"):  # `SET param_x` would bind a name unseen
         raise QueryError(
             ACCESS_DENIED,

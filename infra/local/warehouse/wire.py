@@ -78,7 +78,9 @@ def joiner(format_name: str) -> Joiner | None:
         return Joiner(_arrow_header, _ARROW_END)
     family, _, suffix = format_name.partition("With")
     lines = _HEADER_LINES.get("With" + suffix)
-    if lines is None or family not in {"TabSeparated", "TSV", "CSV"}:
+    if lines is not None and family == "RowBinary":
+        return Joiner(lambda block: _binary_header(block, lines))
+    if lines is None or family not in {"TabSeparated", "TSV", "CSV", "JSONCompactEachRow"}:
         return None
     return Joiner(lambda block: _line_header(block, lines, quotes=family == "CSV"))
 
@@ -94,6 +96,27 @@ def _line_header(block: bytes, lines: int, *, quotes: bool) -> int:
     return end
 
 
+def _binary_header(block: bytes, lists: int) -> int:
+    """Return the length of RowBinary's header: how many columns, then their names and, in the second list, types."""
+    columns, end = _varint(block, 0)
+    for _ in range(columns * lists):
+        size, end = _varint(block, end)
+        end += size
+    return end
+
+
+def _varint(block: bytes, at: int) -> tuple[int, int]:
+    """Return the LEB128 number at *at* and where it ends."""
+    value = shift = 0
+    while True:
+        byte = block[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
 def _arrow_header(block: bytes) -> int:
     """Return the length of the schema message at the head of an Arrow stream."""
     reader = pa.BufferReader(block)
@@ -102,7 +125,7 @@ def _arrow_header(block: bytes) -> int:
 
 
 class Encoder:
-    """Compresses one response body; `kind` is the `Content-Encoding`, None for none."""
+    """Compresses one response body as HTTP does; `kind` is the `Content-Encoding`, None for none."""
 
     def __init__(self, accepted: str) -> None:
         names = {part.split(";")[0].strip() for part in accepted.split(",")}
@@ -135,7 +158,7 @@ class Encoder:
 
 
 class Decoder:
-    """Decompresses one request body as it comes.
+    """Decompresses one request body, compressed as HTTP does, as it comes.
 
     Raises:
         QueryError: an encoding we do not know, or bytes that are not of it.

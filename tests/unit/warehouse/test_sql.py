@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.local.warehouse.faults import ACCESS_DENIED, SYNTAX_ERROR, QueryError
+from infra.local.warehouse.faults import ACCESS_DENIED, READONLY, SYNTAX_ERROR, QueryError
 from infra.local.warehouse.sql import Insert, Statement, check_parameters, parse
 
 
@@ -178,3 +178,36 @@ def test_other_parameters_are_free_text() -> None:
     check_parameters(parse(b"SELECT {f:String}"), {"f": "file"})
     check_parameters(parse(b"SELECT * FROM {t:Identifier}"), {"t": "lake.cases"})
     assert parse(b"SELECT {f:String}") == Statement("SELECT")
+
+
+@pytest.mark.parametrize(
+    ("text", "query_id"),
+    [
+        (b"KILL QUERY WHERE query_id = 'a-1'", "a-1"),
+        (b"kill query where query_id='a-1' SYNC FORMAT JSON;", "a-1"),
+        (b"KILL QUERY WHERE query_id = 'it''s'", None),
+        (b"KILL QUERY WHERE query_id = 'a' OR 1", None),
+        (b"KILL QUERY WHERE user = 'a'", None),
+        (b"KILL MUTATION WHERE query_id = 'a'", None),
+    ],
+)
+def test_a_kill_of_one_query_names_it(text: bytes, query_id: str | None) -> None:
+    """Only that form is the server's; any other condition goes to the engine."""
+    assert parse(text).kills == query_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1 SETTINGS max_result_rows = 0",
+        "SET `Max_Result_Rows` = 0",
+        "SELECT 1 FORMAT TSV SETTINGS max_result_rows=0",
+    ],
+)
+def test_a_fixed_setting_is_found_wherever_it_stands(text: str) -> None:
+    """Quotes and case hide nothing; for whom it is not fixed it is a setting like others."""
+    with pytest.raises(QueryError) as caught:
+        parse(text.encode(), {"max_result_rows"})
+
+    assert caught.value.code == READONLY
+    assert parse(text.encode())

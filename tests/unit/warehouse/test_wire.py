@@ -47,6 +47,13 @@ def an_arrow_stream(rows: range) -> bytes:
         ("TSV", [b"1\n", b"2\n"], b"1\n2\n"),
         ("CSVWithNames", [b'"a"\n1\n', b'"a"\n2\n'], b'"a"\n1\n2\n'),
         ("CSVWithNames", [b'"a""b\nc"\n1\n', b'"a""b\nc"\n2\n'], b'"a""b\nc"\n1\n2\n'),
+        ("JSONCompactEachRowWithNames", [b'["a"]\n[1]\n', b'["a"]\n[2]\n'], b'["a"]\n[1]\n[2]\n'),
+        ("RowBinaryWithNames", [b"\x01\x01a\x07", b"\x01\x01a\x08"], b"\x01\x01a\x07\x08"),
+        (
+            "RowBinaryWithNamesAndTypes",
+            [b"\x01\x80\x01" + b"n" * 128 + b"\x05UInt8\x07", b"\x01\x80\x01" + b"n" * 128 + b"\x05UInt8\x08"],
+            b"\x01\x80\x01" + b"n" * 128 + b"\x05UInt8\x07\x08",
+        ),
         ("TSVWithNamesAndTypes", [b'a"b\nInt8\n1\n', b'a"b\nInt8\n2\n'], b'a"b\nInt8\n1\n2\n'),
     ],
 )
@@ -62,7 +69,7 @@ def test_arrow_streams_become_one() -> None:
     assert pa.ipc.open_stream(stream).read_all()["n"].to_pylist() == list(range(3000))
 
 
-@pytest.mark.parametrize("format_name", ["JSON", "Parquet", "Arrow", "PrettyCompact", "JSONCompactEachRowWithNames"])
+@pytest.mark.parametrize("format_name", ["JSON", "Parquet", "Arrow", "PrettyCompact", "JSONEachRowWithProgress"])
 def test_documents_that_cannot_be_joined_are_sent_whole(format_name: str) -> None:
     """Two JSON documents in a row are none."""
     assert joiner(format_name) is None
