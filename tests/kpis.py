@@ -17,7 +17,7 @@ import pandas as pd
 
 from schemas.calendar import Calendar
 from schemas.cases import Closure, Move, Satisfaction
-from schemas.policy import Policy, TimeBase
+from schemas.policy import Policy, RungAct, TimeBase
 from tests.months import Entry, Month
 
 ZONE: Final = "Asia/Shanghai"
@@ -123,7 +123,8 @@ class _Clock:
         self.axis = _Natural() if item.time_base is TimeBase.NATURAL else story.axis
         self.budget = sla.budgets_ms[name] / 1000  # type: ignore[index]
         above = [r for r in policy.file.ladder.rungs if _LEVELS.index(r.level) > _LEVELS.index(story.level)]
-        self.rungs = [str(rung.level) for rung in above]
+        # A notice comes in its turn, and leaves the case where it is.
+        self.rungs = [str(rung.level) if rung.act is RungAct.TRANSFER else None for rung in above]
         self.waits = [0.0, *np.cumsum([rung.budget_ms / 1000 for rung in above[:-1]])]
         self.paused_at: float | None = None
         self.shift = 0.0  # of pauses and extensions, as far as they count

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -64,6 +64,8 @@ def add(
         raise SetupError("--author", f"{author} is not on the roster")
     if last <= max(first, now):
         raise SetupError("--until", "is over before it begins")
+    if last > now + timedelta(milliseconds=SILENCES.retention_ms):
+        raise SetupError("--until", "is later than the topic remembers, and could not be ended; make another one then")
     kinds = _kinds(settings, kind)
     ident = f"{area}-{now:%Y%m%dT%H%M%S%f}"
     silences = [
@@ -79,7 +81,7 @@ def add(
         )
         for grid_id, cameras in chosen.items()
     ]
-    _send(settings, silences, now)
+    _send(settings, _checked(silences), now)
     show(_row(silences), as_json=json)
 
 
@@ -124,6 +126,13 @@ def _by_grid(registry: Registry, area: str, cameras: list[str] | None) -> dict[s
     if missing := set(cameras) - {camera for group in found.values() for camera in group}:
         raise SetupError("--camera", f"{', '.join(sorted(missing))}: not in {area}")
     return {grid_id: group for grid_id, group in found.items() if group}
+
+
+def _checked(silences: list[Silence]) -> list[Silence]:
+    try:
+        return msgspec.convert(msgspec.to_builtins(silences), list[Silence])
+    except msgspec.ValidationError as error:
+        raise SetupError("silence", str(error)) from error
 
 
 def _kinds(settings: Settings, asked: list[AlertKind] | None) -> list[AlertKind]:

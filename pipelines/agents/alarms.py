@@ -57,7 +57,7 @@ class Alarms:
         self._changes: dict[str, Change] = {}
 
     def load(self, key: str, value: bytes) -> None:
-        """Take one recovered value; a signal of a kind that has no rule any more is left behind."""
+        """Take one recovered value; a signal of a kind that has no rule any more is deleted."""
         if _SILENCE in key:
             held = msgspec.json.decode(value, type=Held)
             self._silences[held.silence.grid_id][held.silence.silence_id] = held
@@ -65,6 +65,8 @@ class Alarms:
             signal = msgspec.json.decode(value, type=Signal)
             if signal.kind in self._rules:
                 self._signals[signal.grid_id, signal.kind] = signal
+            else:  # its rule may come back, and it would be long out of date
+                self._changes[key] = Change(key.encode(), None)
 
     def recover(self, case: Counted) -> None:
         """Take a recovered case that may inhibit."""

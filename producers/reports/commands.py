@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from hashlib import sha256
 from secrets import token_bytes
 from typing import Any
 
@@ -61,15 +62,17 @@ async def asked_by_reporter(
 ) -> tuple[str, CommandResult | None]:
     """Ask a lane what a reporter asks; return the command's id and the answer, as `decided` does.
 
-    What is said about a private case goes to the restricted topic, under the command's id.
+    What is said about a private case goes to the restricted topic, before it is decided and whatever is decided,
+    under the command's id and its own digest: another text under one id replaces none.
 
     Raises:
         UnavailableError: the broker did not take it within 10 s; it may be there.
     """
     now = utc_now()
     asked = reporters_command(request, case.case_id, request_id=request.request_id or fresh_id, requested_at=now)
-    if case.visibility is Visibility.PRIVATE and asked.note is not None:
-        said = Reporter(report_id=asked.command_id, description=asked.note)
+    if case.visibility is Visibility.PRIVATE and asked.note is not None and asked.note.strip():
+        digest = sha256(asked.note.encode()).hexdigest()[:16]
+        said = Reporter(report_id=f"{asked.command_id}:{digest}", description=asked.note)
         await _acknowledged(
             state.producer.send(REPORTERS, key=said.report_id, ce_id=said.report_id, at=now, value=said)
         )

@@ -1,9 +1,11 @@
 """`/follow`: what a resident, known to nobody, sees and asks of the case they reported, by its number and code."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_bytes
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import Any, Final
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
@@ -16,11 +18,15 @@ from infra.settings import Settings
 from pipelines.domain.refusals import allowed_moves, reporters_moves
 from producers.reports.commands import VERDICTS, answered, asked_by_reporter
 from producers.reports.domain.follow import opens
+from producers.reports.domain.open311 import item_name
 from producers.reports.domain.submission import ReporterRequest
 from producers.reports.domain.wire import time_ordered_id
 from producers.reports.door import Problem, refusals, within_rate
 from schemas.cases import Case, Closure, CommandResult, Move, Satisfaction, Stage
+from schemas.errors import SetupError
 from schemas.fields import Instant
+
+_SECRET_BYTES: Final = 32
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -37,21 +43,29 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def follow_secret(settings: Settings) -> bytes:
-    """Return what follow codes are made of: the setting, or a file that the first start writes."""
+    """Return what follow codes are made of: the setting, or a file that the first start writes.
+
+    Raises:
+        SetupError: the file is cut short.
+    """
     given = settings.follow_secret.get_secret_value()
     return given.encode() if given else _kept_secret(settings.data_dir / "follow.key")
 
 
 def _kept_secret(path: Path) -> bytes:
+    """Return what the file holds, made whole before it has its name: half a secret would open every case."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(token_bytes(32))
+    if not path.exists():
+        with NamedTemporaryFile(dir=path.parent, prefix=path.name) as file:  # readable by its owner alone
+            file.write(token_bytes(_SECRET_BYTES))
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        pass
-    return path.read_bytes()
+            with suppress(FileExistsError):  # another process was first
+                os.link(file.name, path)
+    secret = path.read_bytes()
+    if len(secret) < _SECRET_BYTES:
+        raise SetupError(str(path), f"has {len(secret)} bytes, not {_SECRET_BYTES}: put back a whole one, or remove it")
+    return secret
 
 
 def followed(state: State, case_id: str, code: str) -> Case:
@@ -74,7 +88,7 @@ async def get_progress(request: Request[Any, Any, State], case_id: str, code: st
     return Progress(
         case_id=case_id,
         stage=case.stage,
-        item=state.policy.items[case.item_code].name,
+        item=item_name(state.policy, case),
         opened_at=case.opened_at,
         updated_at=case.updated_at,
         closure=case.closure,

@@ -181,15 +181,15 @@ def service_request(
     case: Case, policy: Policy, registry: Registry, location: Location | None, media_url: str | None
 ) -> ServiceRequest:
     """Return *case* as the public sees it: nothing about who reported or who handles it."""
-    item, grid = policy.items[case.item_code], registry.grids[case.grid_id]
+    item, grid = policy.items.get(case.item_code), registry.grids[case.grid_id]
     return ServiceRequest(
         service_request_id=case.case_id,
         status=status(case),
         status_notes=case.stage,
-        service_name=item.name,
+        service_name=item_name(policy, case),
         service_code=case.item_code,
         description=case.summary,
-        agency_responsible=item.department,
+        agency_responsible="" if item is None else item.department,
         requested_datetime=case.opened_at,
         updated_datetime=case.updated_at,
         expected_datetime=None if case.timer is None else case.timer.due_at,
@@ -199,6 +199,12 @@ def service_request(
         long=None if location is None else location.long,
         media_url=media_url,
     )
+
+
+def item_name(policy: Policy, case: Case) -> str:
+    """Return what *case* is about; of an item that is in the catalogue no more, the code."""
+    item = policy.items.get(case.item_code)
+    return case.item_code if item is None else item.name
 
 
 def status(case: Case) -> str:

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 
 from producers.reports.domain.open311 import OCCURRED, URGENCY, VISIBILITY, status
 from producers.reports.domain.submission import Contact, ReporterRequest, ReportersMove, Source, Submission
-from producers.reports.domain.wire import checked
+from producers.reports.domain.wire import Moment, checked
 from schemas.cases import Case, Satisfaction, Stage
 from schemas.errors import RecordError
-from schemas.fields import Instant, ItemCode, Latitude, Longitude, MediaRef, Text
+from schemas.fields import GridId, Instant, ItemCode, Latitude, Longitude, MediaRef, Text
 from schemas.grid import Registry
 from schemas.ground import Ground
 from schemas.policy import Policy
@@ -90,7 +90,7 @@ def submission(
             "grid_id": _grid_id(form, location, registry, ground),
             "item_code": code,
             "channel": Source.RESIDENT,
-            "occurred_at": form.get(f"attribute[{OCCURRED}]") or now.isoformat(),
+            "occurred_at": _answered(form, OCCURRED, Moment, now.isoformat()),
             "description": _within(form, "description", 4000),
             "urgency": _answered(form, URGENCY, Urgency, Urgency.NORMAL),
             "visibility": _answered(form, VISIBILITY, Visibility, Visibility.PUBLIC),
@@ -143,7 +143,7 @@ def _grid_id(form: Mapping[str, str], location: Location | None, registry: Regis
             raise RecordError("outside_district", "no grid of the district holds this point", "lat")
         return grid.id
     if form.get("address_id"):
-        return form["address_id"]
+        return str(checked(form["address_id"], GridId, "address_id"))
     address = _asked(form, "address_string")
     named = [grid for grid in registry.grids.values() if grid.name in address]
     if not named:
@@ -193,7 +193,8 @@ def query(parameters: Mapping[str, str], now: datetime) -> Query:
         RecordError: a parameter is wrong; `field` says which.
     """
     until = _instant(parameters, "end_date") or now
-    since = _instant(parameters, "start_date") or until - LONGEST
+    earliest = _earliest(until)
+    since = _instant(parameters, "start_date") or earliest
     count = min(_positive(parameters, "page_size", MAX_ROWS), MAX_ROWS)
     statuses = frozenset(_listed(parameters, "status"))
     if not statuses <= {"open", "closed"}:
@@ -202,11 +203,18 @@ def query(parameters: Mapping[str, str], now: datetime) -> Query:
         ids=frozenset(_listed(parameters, "service_request_id")),
         codes=frozenset(_listed(parameters, "service_code")),
         statuses=statuses,
-        since=max(since, until - LONGEST),
+        since=max(since, earliest),
         until=until,
         first=(_positive(parameters, "page", 1) - 1) * count,
         count=count,
     )
+
+
+def _earliest(until: datetime) -> datetime:
+    try:
+        return until - LONGEST
+    except OverflowError as error:
+        raise RecordError("invalid_field", "before anything was", "end_date") from error
 
 
 def _listed(parameters: Mapping[str, str], name: str) -> Iterator[str]:

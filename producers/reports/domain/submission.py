@@ -108,8 +108,10 @@ def accept(
     """Return the record to publish, and apart from it who reported.
 
     Raises:
-        RecordError: the instant is none; grid, item or worker is unknown; `field` says which.
+        RecordError: the instant is none; grid, item or worker is unknown; the id is of those that only
+            reporters' own remarks have; `field` says which.
     """
+    _check_id(report_id, "report_id")
     _check_grid(submission.grid_id, registry, "grid_id")
     _check(submission, registry, policy)
     public = _public(submission)
@@ -130,6 +132,12 @@ def accept(
         visibility=public.visibility,
     )
     return report, _reporter(submission, report_id)
+
+
+def _check_id(found: str, field: str) -> None:
+    """Refuse the ids of `reporters_command_id`: under one of them anybody could speak for a case's reporter."""
+    if found.startswith(f"{REPORTER}:"):
+        raise RecordError("invalid_field", f"begins with {REPORTER}:", field)
 
 
 def _public(submission: Submission) -> Submission:
@@ -182,11 +190,12 @@ def command(
     """Return the command to publish; the note loses its phone numbers.
 
     Raises:
-        RecordError: the case's grid is unknown, or it poses as the reporter's; whether the case exists is for its
-            lane to say.
+        RecordError: the case's grid is unknown, or the command or its id poses as the reporter's; whether the
+            case exists is for its lane to say.
     """
     if request.by == REPORTER:
         raise RecordError("not_on_roster", "a reporter asks with the case's code, at /follow", "by")
+    _check_id(command_id, "command_id")
     _check_grid(case_id[:15], registry, "case_id")
     return Command(
         command_id=command_id,
