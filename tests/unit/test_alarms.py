@@ -251,6 +251,24 @@ def test_kinds_without_a_rule_are_sent_as_they_are_raised() -> None:
     assert world.until(1) == [(FIRING, 1)] * 2
 
 
+def test_what_lasted_when_its_rule_went_is_not_told_when_the_rule_comes_back() -> None:
+    """It may be over since; the next one counts from its own beginning."""
+    world = World(RULE)
+    world.camera(0, 0, Phase.OPEN)
+    world.until(6)
+    with_rule = world.policy
+    world.policy = World().policy
+    world.restart()
+    world.camera(10, 0, Phase.END)
+    world.until(20)
+    world.policy = with_rule
+    world.restart()
+
+    assert world.until(3600) == []
+    world.camera(3700, 1, Phase.OPEN)
+    assert world.until(3706) == [(AlertStatus.FIRING, 1)]
+
+
 def test_a_rule_that_cannot_be_meant_is_a_fault() -> None:
     """Deadlines are never held back; one rule a kind; items exist."""
     catalogue = load_toml(DISTRICT / ITEMS_FILE, Catalogue)

@@ -13,6 +13,7 @@ from producers.reports.domain.open311_in import UpdateForm
 from schemas.cases import REPORTER, LedgerKind, Satisfaction, Stage
 from schemas.errors import RecordError
 from schemas.ground import Ground
+from schemas.policy import Policy
 from schemas.reports import Location, Urgency, Visibility
 from tests import open311 as standard
 from tests.builders import GRID, NINE, POLICY, REGISTRY, a_case, opened
@@ -77,6 +78,8 @@ def test_attributes_and_contact_are_taken() -> None:
         ({"attribute[URGENCY]": "very"}, "attribute[URGENCY]"),
         ({"media_url": "javascript:alert(1)"}, "media_url"),
         ({"phone": "1" * 41}, "phone"),
+        ({"lat": "", "long": "", "address_id": "abc"}, "address_id"),
+        ({"attribute[OCCURRED]": "2" * 41}, "attribute[OCCURRED]"),
     ],
 )
 def test_a_wrong_form_names_its_field(form: dict[str, str], field: str) -> None:
@@ -114,7 +117,27 @@ def test_queries_are_bounded() -> None:
     assert ids(service_code="04001") == []
 
 
-@pytest.mark.parametrize("wrong", [{"page": "0"}, {"page_size": "x"}, {"start_date": "yesterday"}, {"status": "new"}])
+def test_a_case_outlives_its_item() -> None:
+    """A later policy may know the item no more: its code stands for the name."""
+    found = edge.service_request(a_case(), without_items(), REGISTRY, None, None)
+
+    assert found.service_name == found.service_code == a_case().item_code
+
+
+def without_items() -> Policy:
+    return Policy(file=POLICY.file, items={}, groups=POLICY.groups, calendar=POLICY.calendar)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"page": "0"},
+        {"page_size": "x"},
+        {"start_date": "yesterday"},
+        {"end_date": "0001-01-01T00:00:00Z"},
+        {"status": "new"},
+    ],
+)
 def test_a_wrong_query_names_its_parameter(wrong: dict[str, str]) -> None:
     with pytest.raises(RecordError) as caught:
         wanted.query(wrong, NINE)

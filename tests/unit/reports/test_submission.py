@@ -84,6 +84,14 @@ def test_what_does_not_exist_is_refused(changes: dict[str, Any], reason: str, fi
     assert (refused.value.reason, refused.value.field) == (reason, field)
 
 
+def test_nobody_takes_an_id_of_the_reporters() -> None:
+    """Under one, a stranger's report would read as what the case's reporter added."""
+    with pytest.raises(RecordError) as refused:
+        accept(a_submission(), report_id="reporter:q26kltslpg:x", received_at=NINE, registry=REGISTRY, policy=POLICY)
+
+    assert refused.value.field == "report_id"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
