@@ -45,7 +45,7 @@ def test_up_reconciles_though_the_worker_is_killed(settings: Settings, tmp_path:
 
     said = errors.read_text()
     summary = json.loads(out)
-    assert run.returncode == 0, (summary, said)
+    assert run.returncode == 0, f"{summary}\n{said}"
     assert "worker" in said
     assert "started again" in said
     assert summary["disagreements"] == []
