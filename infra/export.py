@@ -20,9 +20,9 @@ from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.query import QueryResult
 
 from infra.clickhouse import fault
+from infra.spreadsheet import cell
 from schemas.errors import SetupError
 
-_STARTS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _SHEET_ROWS: Final = 1_048_576  # of XLSX, headings included
 
 
@@ -66,8 +66,8 @@ def _csv(client: Client, query: str, path: Path) -> int:
     answer = _utc(client, query)
     with path.open("w", encoding="utf-8-sig", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow([harmless(name) for name in answer.column_names])
-        writer.writerows([harmless(_plain(cell)) for cell in row] for row in answer.result_rows)
+        writer.writerow([cell(name) for name in answer.column_names])
+        writer.writerows([cell(_plain(value)) for value in row] for row in answer.result_rows)
     return len(answer.result_rows)
 
 
@@ -85,39 +85,34 @@ def _xlsx(client: Client, query: str, path: Path) -> int:
         sheet = book.add_worksheet()
         sheet.freeze_panes(1, 0)
         for number, row in enumerate([tuple(answer.column_names), *answer.result_rows]):
-            for place, cell in enumerate(row):
-                _put(sheet, number, place, cell)
+            for place, value in enumerate(row):
+                _put(sheet, number, place, value)
     return len(answer.result_rows)
 
 
-def _put(sheet: Any, row: int, column: int, cell: Any) -> None:
+def _put(sheet: Any, row: int, column: int, value: Any) -> None:
     """Write one cell; whatever Excel has no type for is text."""
-    if isinstance(cell, datetime):
-        sheet.write_datetime(row, column, cell.astimezone(UTC).replace(tzinfo=None))
-    elif isinstance(cell, bool):
-        sheet.write_boolean(row, column, cell)
-    elif isinstance(cell, int | float) and abs(cell) < 1e15:  # beyond, Excel rounds: ids must not
-        sheet.write_number(row, column, cell)
-    elif cell is not None:
-        sheet.write_string(row, column, str(_plain(cell)))
+    if isinstance(value, datetime):
+        sheet.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None))
+    elif isinstance(value, bool):
+        sheet.write_boolean(row, column, value)
+    elif isinstance(value, int | float) and abs(value) < 1e15:  # beyond, Excel rounds: ids must not
+        sheet.write_number(row, column, value)
+    elif value is not None:
+        sheet.write_string(row, column, str(_plain(value)))
 
 
 def _utc(client: Client, query: str) -> QueryResult:
     return client.query(query, tz_mode="aware")
 
 
-def _plain(cell: Any) -> Any:
-    """Return *cell* as CSV can hold it."""
-    if isinstance(cell, datetime):
-        return cell.isoformat()
-    if isinstance(cell, Sequence | dict) and not isinstance(cell, str | bytes):
-        return json.dumps(cell, ensure_ascii=False, default=str)
-    return cell
-
-
-def harmless(cell: Any) -> Any:
-    """Return *cell*, a text that a spreadsheet would take for a formula with an apostrophe in front."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_STARTS_A_FORMULA) else cell
+def _plain(value: Any) -> Any:
+    """Return *value* as CSV can hold it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Sequence | dict) and not isinstance(value, str | bytes):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
 
 
 _WRITERS: Final[dict[Format, Callable[[Client, str, Path], int]]] = {

@@ -7,6 +7,7 @@ A cell that begins like a formula is one to Excel, LibreOffice and WPS, whoever 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TextIO
 
 BOM: Final = "\ufeff"  # without it Excel takes UTF-8 for the system's code page
@@ -19,7 +20,7 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     text = value.isoformat() if isinstance(value, datetime) else str(value)
-    is_number = isinstance(value, int | float)
+    is_number = isinstance(value, int | float | Decimal)
     return f"'{text}" if text.lstrip(" ").startswith(_STARTS_FORMULA) and not is_number else text
 
 

@@ -33,7 +33,7 @@ class Batch:
         self._pieces[topic.table or ""].append(rows)
         self.rejects += rejects
         self.counts[topic.name] += len(records)
-        self._bytes += rows.nbytes
+        self._bytes += rows.nbytes + sum(len(reject.record.value or b"") for reject in rejects)
         self.next_offsets[topic.name, partition] = records[-1].offset + 1
         oldest = self.oldest_ms.get(topic.name, records[0].timestamp)
         self.oldest_ms[topic.name] = min(oldest, records[0].timestamp)

@@ -6,6 +6,9 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Final
 
+from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from confluent_kafka import KafkaException
 from msgspec.structs import asdict
 
 from consumers.warehouse.reconcile import keep, last_kept, reconcile
@@ -27,7 +30,7 @@ async def every_day(settings: Settings, group: str) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
         try:
             await asyncio.to_thread(reconcile_if_due, settings, group, utc_now)
-        except GridwatchError as error:
+        except (GridwatchError, ClickHouseError, KafkaError, KafkaException) as error:
             logger().error("reconciliation_put_off", reason=str(error))
 
 

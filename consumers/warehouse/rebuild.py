@@ -7,6 +7,7 @@ read once more into the new ones, after the exchange. A run that was killed is r
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -19,7 +20,7 @@ from consumers.warehouse.domain.rows import SUNK, TABLES
 from consumers.warehouse.replay import Offsets, Replay
 from consumers.warehouse.store import INSERT
 from infra.clickhouse import fault
-from infra.clock import monotonic_s
+from infra.clock import monotonic_s, utc_now
 from infra.settings import Settings
 from schemas.errors import SetupError
 
@@ -53,8 +54,9 @@ async def rebuild(settings: Settings, client: Client, unheld: Unheld, say: Calla
         for table in TABLES:
             client.command(f"DROP TABLE IF EXISTS {table}{_NEW}")
             client.command(f"CREATE TABLE {table}{_NEW} AS {table}")
+        began = utc_now()
         ends = await _load(settings, client, {}, _NEW, say)
-        lost = {table: _unheld(client, table, ends) for table in TABLES}
+        lost = {table: _unheld(client, table, began) for table in TABLES}
         _settle(client, lost, unheld)
         for table in TABLES:
             client.command(f"EXCHANGE TABLES {table} AND {table}{_NEW}")
@@ -94,20 +96,18 @@ def _insert(client: Client, batch: Batch, suffix: str) -> None:
         client.insert_arrow(f"{table}{suffix}", content, settings=INSERT)
 
 
-def _unheld(client: Client, table: str, ends: Offsets) -> int:
-    """Return how many rows of the old table, from before *ends*, the new one has not."""
-    key, condition = _key(client, table), _is_unheld(client, table, ends)
-    [[rows]] = client.query(f"SELECT uniqExact({key}) FROM {table} WHERE {condition}").result_rows  # noqa: S608
-    return int(rows)
+def _unheld(client: Client, table: str, began: datetime) -> int:
+    """Return how many rows of the old table the new one has not, though they were appended before it was begun.
 
-
-def _is_unheld(client: Client, table: str, ends: Offsets) -> str:
-    """Return the condition that a row's key is not in the new table, and that it was read before *ends*."""
+    By time: offsets say nothing of topics that were lost or made anew.
+    """
     key = _key(client, table)
-    places = ", ".join(f"'{topic}/{partition}'" for topic, partition in ends)
-    offsets = ", ".join(map(str, ends.values()))
-    end = f"transform(concat(topic, '/', toString(`partition`)), [{places}], [{offsets}], toInt64(0))"
-    return f"{key} NOT IN (SELECT {key} FROM {table}{_NEW}) AND toInt64(`offset`) < {end}"  # noqa: S608
+    [[rows]] = client.query(
+        f"SELECT uniqExact({key}) FROM {table}"  # noqa: S608
+        f" WHERE {key} NOT IN (SELECT {key} FROM {table}{_NEW}) AND appended_at < {{began:DateTime64(3, 'UTC')}}",
+        {"began": began},
+    ).result_rows
+    return int(rows)
 
 
 def _key(client: Client, table: str) -> str:

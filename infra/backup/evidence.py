@@ -16,12 +16,23 @@ _FILES: Final = "files/"
 _PIECE_BYTES: Final = 1 << 20
 
 
-def copy_evidence(settings: Settings, draft: Draft) -> int:
-    """Copy photos and the files of the intake into *draft*; return how many photos there are.
+def copy_intake(settings: Settings, draft: Draft) -> None:
+    """Copy the files of the intake into *draft*, before the ends of topics are read.
 
     The spool may be written meanwhile: its receipts go first, so what the copy holds twice is
-    sent twice and dropped by its id; a segment that went to Kafka meanwhile is in the topics.
+    sent twice and dropped by its id; a segment that is gone went to Kafka, and will be in the topics.
     """
+    for found in _files(settings):
+        try:
+            source = found.open("rb")
+        except FileNotFoundError:
+            continue
+        with source, draft.new(_FILES + str(found.relative_to(settings.data_dir))) as path, path.open("wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+def copy_photos(settings: Settings, draft: Draft) -> int:
+    """Copy photos into *draft*, after topics: a report's photo was there before it; return how many there are."""
     photos = 0
     store = photo_store(settings)
     for listed in obstore.list(store):
@@ -30,10 +41,6 @@ def copy_evidence(settings: Settings, draft: Draft) -> int:
             with draft.new(_PHOTOS + photo["path"]) as path, path.open("wb") as file:
                 for piece in obstore.get(store, photo["path"]).stream(_PIECE_BYTES):
                     file.write(piece)
-    for found in _files(settings):
-        if found.exists():
-            with draft.new(_FILES + str(found.relative_to(settings.data_dir))) as path:
-                shutil.copyfile(found, path)
     return photos
 
 

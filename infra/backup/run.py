@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from confluent_kafka import ConsumerGroupState, KafkaException, TopicPartition
 from msgspec import Struct
 
-from infra.backup.evidence import copy_evidence, has_evidence, restore_evidence
+from infra.backup.evidence import copy_intake, copy_photos, has_evidence, restore_evidence
 from infra.backup.filling import create_empty, fill, finish
 from infra.backup.manifest import FORMAT, Draft, Manifest, draft, load
 from infra.backup.tables import check_migrations, copy_tables, ran_migrations, restore_tables, rows_kept
@@ -66,8 +66,9 @@ def held(manifest: Manifest) -> Held:
 def backup(settings: Settings, target: Path, now: datetime, say: Say) -> Held:
     """Write everything into the new directory *target*; the stack may run on.
 
-    Committed offsets are read first, tables before topics: a restored sink writes again what it is
-    not sure of, and no row speaks of a record that the backup lacks.
+    Committed offsets are read first, tables and spool before topics: a restored sink writes again what it
+    is not sure of, no row speaks of a record that the backup lacks, and a report that leaves the spool
+    meanwhile is in the topics.
 
     Raises:
         SetupError: *target* exists, or broker and contract disagree.
@@ -89,11 +90,12 @@ def _written(settings: Settings, written: Draft, now: datetime, say: Say) -> Man
         for table in copy_tables(client, written):
             tables.append(table)
             say("table", f"{table.name}  {table.rows} rows")
+    copy_intake(settings, written)
     topics = []
     for topic in copy_topics(settings, written):
         topics.append(topic)
         say("topic", f"{topic.name}  {sum(partition.records for partition in topic.partitions)} records")
-    say("evidence", f"{copy_evidence(settings, written)} photos")
+    say("photos", f"{copy_photos(settings, written)} copied")
     return Manifest(
         format=FORMAT,
         taken_at=now.isoformat(),

@@ -19,7 +19,7 @@ from schemas.errors import EXIT_SETUP, SetupError
 from tests.conftest import environment
 from tests.warehouse import running_warehouse
 
-_DANGEROUS = "=cmd|'/c calc'!A1", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "http://x.example/"
+_DANGEROUS = "=cmd|'/c calc'!A1", "+1+1", "-2+3", "@SUM(A1)", "\t=1", " =1+1", "＝1+1", "http://x.example/"
 _QUERY = (
     "SELECT text, toInt64(-7) AS n, 0.5 AS ratio, NULL AS nothing, toDateTime64('2026-03-09 09:00:00', 3, 'UTC') AS at,"
     " ['a', '乱'] AS many FROM (SELECT arrayJoin({texts:Array(String)}) AS text)"
@@ -52,7 +52,7 @@ def test_csv_holds_texts_that_no_spreadsheet_computes(reader: Client, tmp_path: 
 
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
     rows = list(csv.DictReader(path.open(encoding="utf-8-sig", newline="")))
-    assert [row["text"] for row in rows] == [*(f"'{text}" for text in _DANGEROUS[:5]), _DANGEROUS[5]]
+    assert [row["text"] for row in rows] == [*(f"'{text}" for text in _DANGEROUS[:-1]), _DANGEROUS[-1]]
     assert rows[0] | {"text": ""} == {
         "text": "", "n": "-7", "ratio": "0.5", "nothing": "", "at": "2026-03-09T09:00:00+00:00", "many": '["a", "乱"]'
     }  # fmt: skip

@@ -16,9 +16,11 @@ from infra.clickhouse import Role, connect
 from infra.clock import utc_now
 from infra.kafka import consumer
 from infra.migrate import migrate_warehouse
+from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP
 from schemas.topics import REPORTS
+from tests.conftest import eventually
 from tests.rebuilding import check_rebuild, command
 from tests.warehouse import hashes, running_warehouse
 
@@ -77,6 +79,20 @@ def test_rows_whose_records_retention_took_are_not_let_go_unasked(stack: Setting
     [reports] = [table for table in msgspec.json.decode(dropped.stdout) if table["table"] == "reports"]
     assert 0 < reports["rows"] == 4_000 - reports["unheld"] < 4_000
     assert writer.query("SELECT count() FROM v_reports").result_rows == [(reports["rows"],)]
+
+
+def test_a_topic_that_was_made_anew_empties_no_table(stack: Settings, writer: Client) -> None:
+    """Its ends say nothing of what it held before."""
+    whole = hashes(writer)
+    admin = AdminClient({"bootstrap.servers": stack.kafka})
+    admin.delete_topics([REPORTS.name])[REPORTS.name].result(10)
+    eventually(lambda: REPORTS.name in apply_topics(stack, timeout_s=10), within_s=20, what="the topic is made anew")
+
+    refused = command(stack, "rebuild")
+
+    assert refused.returncode == EXIT_SETUP
+    assert "rows of reports" in refused.stderr
+    assert hashes(writer) == whole
 
 
 def _delete_first_half(settings: Settings) -> None:

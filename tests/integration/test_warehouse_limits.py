@@ -99,12 +99,13 @@ async def test_a_result_has_a_row_limit_that_sql_does_not_lift(engine: Engine) -
         over = await client.post("/", content=query)
         lifted = await client.post("/?max_result_rows=1000", content=query)
         in_sql = await client.post("/", content=f"{query} SETTINGS max_result_rows = 1000")
+        whole = await client.post("/", content="SELECT 1 FORMAT JSON SETTINGS max_result_bytes = 0")
         lower = await client.post("/?max_result_rows=5", content="SELECT number FROM numbers(6)")
         within = await client.post("/", content="SELECT count() FROM (SELECT number FROM numbers(101))")
         written = await client.post("/", auth=("w", "w"), content=query)
 
-    codes = [answer.headers.get("x-clickhouse-exception-code") for answer in (over, lifted, in_sql, lower)]
-    assert codes == ["396", "396", "164", "396"]
+    codes = [answer.headers.get("x-clickhouse-exception-code") for answer in (over, lifted, in_sql, whole, lower)]
+    assert codes == ["396", "396", "164", "164", "396"]
     assert within.text == "101\n"
     assert len(written.text.splitlines()) == 101
 

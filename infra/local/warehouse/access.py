@@ -66,6 +66,11 @@ class User(Struct, frozen=True, kw_only=True):
     limit_s: float | None  # of one request, streaming included
     caps: Mapping[str, int] = {}  # settings that the user may lower and never lift
 
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Return the settings that the user may not write in SQL: the caps, and what bounds a result held whole."""
+        return frozenset({*self.caps, "max_result_bytes"}) if self.caps else frozenset()
+
     def capped(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return *settings* with every cap of the user in them; a smaller number than the cap stands."""
         return dict(settings) | {

@@ -88,6 +88,9 @@ def _plain(method: int, packed: bytes, size: int) -> bytes:
         if method == _LZ4:
             plain = lz4.block.decompress(packed, uncompressed_size=size)
         elif method == _ZSTD:
+            # A size that the frame states itself is believed over ours.
+            if zstandard.frame_content_size(packed) > size:
+                raise QueryError(BAD_ARGUMENTS, "A compressed block has another size than it says. (BAD_ARGUMENTS)")
             plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
         elif method == _NONE:
             plain = packed

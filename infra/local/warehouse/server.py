@@ -152,7 +152,7 @@ def _parsed(text: bytes, user: User, *, complete: bool) -> sql.Statement:
     """Describe the statement; only the rows of an INSERT may be still on their way."""
     too_long = QueryError(TOO_LARGE, "A statement may have 1 MiB. (HTTP_BODY_TOO_LARGE)")
     try:
-        statement = sql.parse(text, user.caps)
+        statement = sql.parse(text, user.fixed)
     except QueryError as error:
         raise (error if complete else too_long) from error  # cut off, it may end inside a string
     if statement.insert is None and not complete:

@@ -54,6 +54,7 @@ def test_an_answer_is_frames_of_at_most_a_mebibyte() -> None:
         (a_frame(b"abc", says=4), BAD_ARGUMENTS),
         (a_frame(b"abc", says=2), BAD_ARGUMENTS),
         (a_frame(b"abc", says=2**31), BAD_ARGUMENTS),
+        (a_frame(bytes(9_000_000), 0x90, says=1), BAD_ARGUMENTS),
         (a_frame(b"abc", 0x91), UNKNOWN_COMPRESSION),
         (b"\0" * 25, BAD_ARGUMENTS),
         (b"\xff" * 25, BAD_ARGUMENTS),
