@@ -133,7 +133,7 @@ def test_a_resident_judges_and_asks_again_by_code(intake: httpx.Client, broker: 
 def test_what_a_reporter_adds_to_a_private_case_stays_restricted(
     intake: httpx.Client, broker: Settings, district: District
 ) -> None:
-    """On the reporters' topic under the command's id; the command says only that there was a note."""
+    """On the reporters' topic under the command's id and the text's digest; the command says only that there was a note."""
     said = "是三号楼的老王"
     numbers = intake.post("/reports", json=a_body(reporter=None, visibility="private")).json()
     case_id = play_lane(district, numbers["report_id"], stage=Stage.ARCHIVED, version=9, visibility=Visibility.PRIVATE)
@@ -147,7 +147,8 @@ def test_what_a_reporter_adds_to_a_private_case_stays_restricted(
         lane.answer(ident, 1, lambda _: Verdict.ACCEPTED)
         assert answer.result().status_code == 200
 
-    [kept] = [codec.decode(REPORTERS, m.value()) for m in read_to_end(broker, REPORTERS) if m.key() == ident.encode()]
+    remarks = [m for m in read_to_end(broker, REPORTERS) if (m.key() or b"").startswith(f"{ident}:".encode())]
+    [kept] = [codec.decode(REPORTERS, m.value()) for m in remarks]
     assert kept.description == said
     assert reporter(broker, case_id)[1] == [said]
     for topic in TOPICS:
