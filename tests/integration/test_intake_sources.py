@@ -133,7 +133,7 @@ def test_a_resident_judges_and_asks_again_by_code(intake: httpx.Client, broker: 
 def test_what_a_reporter_adds_to_a_private_case_stays_restricted(
     intake: httpx.Client, broker: Settings, district: District
 ) -> None:
-    """On the reporters' topic under the command's id and the text's digest; the command says only that there was a note."""
+    """On the reporters' topic under the command's id and the text's digest; the command has only that it was."""
     said = "是三号楼的老王"
     numbers = intake.post("/reports", json=a_body(reporter=None, visibility="private")).json()
     case_id = play_lane(district, numbers["report_id"], stage=Stage.ARCHIVED, version=9, visibility=Visibility.PRIVATE)
