@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pipelines.domain import ids, sla
 from pipelines.domain.cases import Cause, Outcome
-from schemas.cases import Case, Clock, LedgerEvent, LedgerKind, Level, Stage
+from schemas.cases import Case, Clock, LedgerEvent, LedgerKind, Level, Stage, Timer
 from schemas.fields import CameraId
 from schemas.grid import Registry, Role
 from schemas.policy import Policy, Severity
@@ -50,7 +50,6 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
         person = first_responder(opening, at, policy, registry)
         stage, clock, kind = Stage.DISPATCHED, Clock.ACKNOWLEDGE, LedgerKind.DISPATCHED
     if person is None:  # nobody to send: the centre must take it up
-        stage = Stage.REPORTED
         timer = sla.start(event, Clock.ACCEPT, armed=1, at=at, policy=policy)
         events = [replace(event, clock=Clock.ACCEPT, due_at=timer.due_at)]
     else:
@@ -69,30 +68,35 @@ def open_case(opening: Opening, cause: Cause, policy: Policy, policy_id: str, re
             related_to=None,
         )
         events = [event, second]
-    case = Case(
-        case_id=case_id,
-        grid_id=grid_id,
+    return Outcome(case=_opened(opening, events, timer, policy_id, handler=settler), events=events)
+
+
+def _opened(opening: Opening, lines: list[LedgerEvent], timer: Timer, policy_id: str, *, handler: str | None) -> Case:
+    """Return the case as the *lines* of its opening leave it."""
+    first, last = lines[0], lines[-1]
+    return Case(
+        case_id=first.case_id,
+        grid_id=first.grid_id,
         item_code=opening.item_code,
         channel=opening.channel,
         urgency=opening.urgency,
         origin_id=opening.origin_id,
         summary=opening.summary,
-        stage=stage,
+        stage=last.stage,
         level=Level.VILLAGE,
-        version=len(events),
+        version=last.number,
         policy=policy_id,
         occurred_at=opening.occurred_at,
-        opened_at=at,
-        updated_at=at,
-        assignee=person,
-        handler=settler,
+        opened_at=first.at,
+        updated_at=first.at,
+        assignee=last.assignee,
+        handler=handler,
         camera_id=opening.camera_id,
         timer=timer,
         location=opening.location,
         similar_to=opening.similar_to,
         visibility=opening.visibility,
     )
-    return Outcome(case=case, events=events)
 
 
 def _withheld(opening: Opening) -> Opening:
