@@ -166,7 +166,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def open_consumer(settings: Settings, group: str) -> Any:
-    """Return a consumer that reads ahead by 16 MiB at most and never commits by itself; it is not started yet."""
+    """Return a consumer, not started yet, that reads half a MiB of a partition ahead and never commits by itself."""
     return AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,
         group_id=group,
@@ -180,6 +180,7 @@ def open_consumer(settings: Settings, group: str) -> Any:
         # While the warehouse is away nothing is asked for; heartbeats, on the same loop, show that we live.
         max_poll_interval_ms=_DAY_MS,
         fetch_max_wait_ms=int(_POLL_S * 1000),  # a fetch under way is of idle partitions: busy ones wait for it
-        fetch_max_bytes=16 << 20,  # all that is ever read ahead
-        max_partition_fetch_bytes=4 << 20,
+        fetch_max_bytes=16 << 20,
+        # Of every partition one fetch is kept while the warehouse is away; 4 MiB of each would be 208 in all.
+        max_partition_fetch_bytes=512 << 10,
     )

@@ -14,7 +14,7 @@ from msgspec import Struct
 from infra.backup.evidence import copy_intake, copy_photos, has_evidence, restore_evidence
 from infra.backup.filling import create_empty, fill, finish
 from infra.backup.manifest import FORMAT, Draft, Manifest, draft, load
-from infra.backup.tables import check_migrations, copy_tables, ran_migrations, restore_tables, rows_kept
+from infra.backup.tables import check_known, copy_tables, left_out, ran_migrations, restore_tables, rows_kept
 from infra.backup.topics import copy_topics
 from infra.clickhouse import Role, connect
 from infra.clock import monotonic_s
@@ -90,6 +90,8 @@ def _written(settings: Settings, written: Draft, now: datetime, say: Say) -> Man
         for table in copy_tables(client, written):
             tables.append(table)
             say("table", f"{table.name}  {table.rows} rows")
+        for name in left_out(client):
+            say("left out", f"{name}  no table of this release")
     copy_intake(settings, written)
     topics = []
     for topic in copy_topics(settings, written):
@@ -167,7 +169,7 @@ def restore(settings: Settings, source: Path, say: Say, *, replace: bool) -> Hel
 
 
 def _check_fits(settings: Settings, manifest: Manifest) -> None:
-    check_migrations(manifest.migrations)
+    check_known(manifest.tables, manifest.migrations)
     ours = {topic.name for topic in TOPICS}
     if unknown := [topic.name for topic in manifest.topics if topic.name not in ours]:
         raise SetupError(", ".join(unknown), "are no topics of this release")

@@ -4,6 +4,7 @@ What the tables are is in the migrations; a backup names those that had run, and
 exactly these, fills the tables, then runs the rest: a later migration finds the rows it would have found.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,20 +15,25 @@ from clickhouse_connect.driver.exceptions import Error
 
 from infra.backup.manifest import Draft, TableCopy
 from infra.clickhouse import fault
+from infra.cluster import LOCAL
 from infra.migrate import MIGRATIONS, Target, applied, load, migrate
 from schemas.errors import SetupError
 
 _PIECE_BYTES: Final = 1 << 20
-_KEPT_BY_MIGRATE: Final = "schema_migrations"
-_PASSING: Final = "(_next|__rebuilt)$"  # halves of a roll-up's or a rebuild's work, which no migration makes
+_OF_MIGRATE: Final = ("schema_migrations", "schema_migrations" + LOCAL)
+_MADE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 # Rows go in as they came out: not merged, not dropped as repeats, and months of them at once.
 _AS_THEY_ARE: Final = {"optimize_on_insert": 0, "insert_deduplicate": 0, "max_partitions_per_insert_block": 0}
-_TABLES: Final = f"""
+_TABLES: Final = """
     SELECT name, ifNull(total_rows, 0) FROM system.tables
-    WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree')
-      AND name != '{_KEPT_BY_MIGRATE}' AND NOT startsWith(name, '.') AND NOT match(name, '{_PASSING}')
+    WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree') AND name IN {known:Array(String)}
     ORDER BY name
-"""  # noqa: S608 - a constant
+"""
+_OTHERS: Final = """
+    SELECT name FROM system.tables
+    WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree') AND name NOT IN {known:Array(String)}
+    ORDER BY name
+"""
 _COLUMNS: Final = """
     SELECT name FROM system.columns
     WHERE database = currentDatabase() AND table = {table:String}
@@ -41,13 +47,23 @@ def file_of(table: str) -> str:
     return f"tables/{table}.native.zst"
 
 
+def known_tables() -> list[str]:
+    """Return the tables that this release's migrations make, on one server or on a cluster.
+
+    A rebuild's and a roll-up's half-made tables are none of them, nor what somebody made by hand.
+    """
+    statements = [statement for migration in load(MIGRATIONS) for statement in migration.statements]
+    names = [found[1] for statement in statements if (found := _MADE.match(statement))]
+    return sorted({*names, *(name + LOCAL for name in names)})
+
+
 def copy_tables(client: Client, draft: Draft) -> Iterator[TableCopy]:
-    """Copy every table into *draft*, each as it is at one moment.
+    """Copy every table of the migrations into *draft*, each as it is at one moment.
 
     Raises:
         UnavailableError: the warehouse stopped answering.
     """
-    for name, rows in _asked(client, _TABLES):
+    for name, rows in _asked(client, _TABLES, {"known": known_tables()}):
         columns = [column for (column,) in _asked(client, _COLUMNS, {"table": name})]
         listed = ", ".join(f"`{column}`" for column in columns)
         with draft.new(file_of(name)) as path:
@@ -65,21 +81,29 @@ def _save(client: Client, query: str, path: Path) -> None:
             packed.write(piece)
 
 
+def left_out(client: Client) -> list[str]:
+    """Return the tables that no migration makes: a backup has none of their rows."""
+    return [name for (name,) in _asked(client, _OTHERS, {"known": [*known_tables(), *_OF_MIGRATE]})]
+
+
 def rows_kept(client: Client) -> int:
     """Return how many rows the tables hold."""
-    return sum(rows for _, rows in _asked(client, _TABLES))
+    return sum(rows for _, rows in _asked(client, _TABLES, {"known": known_tables()}))
 
 
-def check_migrations(ran: dict[int, str]) -> None:
+def check_known(tables: list[TableCopy], ran: dict[int, str]) -> None:
     """Refuse a backup whose tables this release does not know.
 
     Raises:
-        SetupError: a migration that had run is not here, or is another one.
+        SetupError: a migration that had run is not here, or is another one, or none makes a table.
     """
     ours = {migration.number: migration.checksum for migration in load(MIGRATIONS)}
     for number, checksum in ran.items():
         if ours.get(number) != checksum:
             raise SetupError("migrations", f"number {number} of the backup is not that of this release")
+    known = known_tables()
+    if unknown := [table.name for table in tables if table.name not in known]:
+        raise SetupError(", ".join(unknown), "are no tables of this release")
 
 
 def restore_tables(

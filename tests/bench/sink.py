@@ -23,7 +23,7 @@ from schemas import codec
 from schemas.cameras import CameraTelemetry
 from schemas.topics import CAMERA_TELEMETRY
 from tests.bench.report import Report, note, rounded
-from tests.bench.stage import Stage
+from tests.bench.stage import PATIENCE_S, Stage
 from tests.warehouse import running_warehouse
 
 TARGET_PER_S, TARGET_MS = 100_000, 1_500.0
@@ -124,6 +124,7 @@ class Course:
         records = PACE_PER_S * PACE_S
         with self._stage.contender("sink", "bench-paced", str(filled), "0") as running:
             running.await_said("last")
+            running.child.wait(PATIENCE_S)  # it commits before it goes; the next one must not read them again
         with self._stage.contender("sink", "bench-paced", str(WARM + records), str(WARM)) as running:
             self._feed(feed, filled, WARM)
             running.await_said("first")

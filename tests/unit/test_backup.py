@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.backup.filling import place_by_key, place_by_offset
-from infra.backup.manifest import FORMAT, Manifest, PartitionCopy, draft, load
+from infra.backup.manifest import FORMAT, Manifest, PartitionCopy, TableCopy, draft, load
+from infra.backup.tables import check_known, known_tables
 from schemas.errors import SetupError
 
 
@@ -133,3 +134,12 @@ def test_a_record_gets_its_own_offset_back(kept: list[int], beyond: int) -> None
 
     assert {at: row for at, row in enumerate(log.rows) if row is not None} == {offset: offset for offset in kept}
     assert log.next == end
+
+
+def test_a_table_that_no_migration_makes_is_refused_before_anything_is_deleted() -> None:
+    """Those of one server and of a cluster are known."""
+    known = [TableCopy(name=name, columns=[], rows=0) for name in ("reports", "cases_local", "r_watch_hours")]
+    check_known(known, {})
+    with pytest.raises(SetupError, match="handmade, r_case_hours_next"):
+        check_known([TableCopy(name=name, columns=[], rows=0) for name in ("handmade", "r_case_hours_next")], {})
+    assert "schema_migrations" not in known_tables()

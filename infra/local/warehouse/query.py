@@ -62,14 +62,21 @@ class Query:
         Raises:
             QueryError: no such database or setting, or a setting that is fixed.
         """
+        await self._call(self._configure, database, settings, read_only)
+
+    def _configure(self, database: str | None, settings: Mapping[str, str], read_only: bool) -> None:
+        ask = self._connection.query
         if database or not self.is_kept:
-            await self._call(self._connection.query, f"USE {quoted_name(database or self._engine.database)}")
+            ask(f"USE {quoted_name(database or self._engine.database)}")
         if self.is_kept and settings:
-            self._undo = await self._call(self._restoring, settings)
-        pairs = [f"{name} = {quoted(value)}" for name, value in (dict(settings) | {"log_comment": self._tag}).items()]
-        await self._call(self._connection.query, f"SET {', '.join(pairs)}")
-        if read_only and (await self._call(self._connection.query, "SELECT getSetting('readonly')")).bytes() == b"0\n":
-            await self._call(self._connection.query, "SET readonly = 2")
+            self._undo = self._restoring(settings)
+        told = {**settings, "log_comment": self._tag}
+        # A kept connection may have been told before and is asked, which takes 1 ms; a fresh one knows only this.
+        if read_only and not self.is_kept and told.get("readonly") != "1":
+            told["readonly"] = "2"
+        ask("SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in told.items()))
+        if read_only and self.is_kept and ask("SELECT getSetting('readonly')").bytes() == b"0\n":
+            ask("SET readonly = 2")
 
     def _restoring(self, settings: Mapping[str, str]) -> list[str]:
         """Return the statements that give *settings* back the values they have now."""

@@ -45,7 +45,7 @@ class ToldStore(Store):
 def main(run: str, records: int, stale: int) -> None:
     """Sink until *records* rows are in."""
     logs.configure("bench")
-    gc.set_threshold(50_000, 20, 100)  # as the product's process
+    gc.set_threshold(500_000, 20, 100)  # as the product's process
     settings = Settings()
     with Producer(settings, "sink") as producer:
         store = ToldStore(settings, producer, records=records, stale=stale)
