@@ -12,8 +12,8 @@ from infra.provision import check_topics
 from infra.reference import differs
 from infra.settings import Settings
 from schemas.errors import GridwatchError, SetupError
-from schemas.grid import load_registry
 from schemas.policy import load_policy
+from schemas.registry import load_registry
 
 _FREE_BYTES = 2 << 30
 

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from infra.kafka import Producer, read_to_end
 from infra.settings import Settings
 from schemas import codec, reference
+from schemas.district_files import MAP_FILE
 from schemas.errors import SetupError
-from schemas.grid import MAP_FILE, District, load_registry, registry_hash
+from schemas.grid import District
 from schemas.policy import Policy, load_policy, policy_hash
 from schemas.reference import EDITION, Edition, Reference, policy_key, registry_key
+from schemas.registry import load_registry, registry_hash
 from schemas.topics import CASES, REFERENCE
 
 _SEND_S = 30.0

@@ -7,7 +7,7 @@ from infra.provision import check_topics
 from infra.settings import Settings
 from pipelines.agents.case_program import INPUTS, CaseProgram
 from pipelines.stream.app import StreamApp, create_stream_app
-from schemas.grid import Registry
+from schemas.registry import Registry
 
 APP_ID = "gridwatch-cases"
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
+from schemas.district_files import load_toml
 from schemas.errors import SetupError
-from schemas.grid import load_toml
 
 CALENDAR_FILE, HOLIDAYS_FILE = "calendar.toml", "holidays.toml"
 Span = tuple[time, time]

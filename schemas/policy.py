@@ -16,9 +16,9 @@ from schemas.alerts import AlertKind
 from schemas.calendar import Calendar, load_calendar
 from schemas.cameras import CameraEventKind
 from schemas.cases import Clock, Level
+from schemas.district_files import Fault, load_toml
 from schemas.errors import SetupError
 from schemas.fields import ItemCode
-from schemas.grid import Fault, load_toml
 
 ITEMS_FILE, POLICY_FILE = "items.toml", "policy.toml"
 ITEM_COUNT = 106  # 「确定了106项服务管理内容」; the article does not list them

@@ -12,8 +12,8 @@ from pipelines.domain import cases
 from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.opening import Opening, open_case
 from schemas.cases import Case, Command, Move
-from schemas.grid import Registry, load_registry
 from schemas.policy import Policy, load_policy, policy_hash
+from schemas.registry import Registry, load_registry
 from schemas.reports import Channel, Report
 
 DISTRICT = Path(__file__).resolve().parent.parent / "schemas" / "district"

@@ -16,8 +16,9 @@ from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.opening import Opening, open_case
 from pipelines.domain.refusals import Refusal, substep
 from schemas.cases import Case, Clock, Closure, Command, Move, Satisfaction, Substep, TaskState
-from schemas.grid import Registry, Role
+from schemas.grid import Role
 from schemas.policy import Policy, policy_hash
+from schemas.registry import Registry
 from schemas.reports import Channel, Urgency
 from tests.builders import GRID, NINE, POLICY, REGISTRY, seconds
 

@@ -27,8 +27,8 @@ from consumers.dashboard.feed import State as FeedState
 from consumers.dashboard.pages import Lang, Pages, Rendered, Theme
 from infra.clock import monotonic_s
 from infra.settings import Settings
-from schemas.grid import load_registry
 from schemas.policy import load_policy
+from schemas.registry import load_registry
 
 UPDATE_EVERY_S: Final = 0.5
 HEARTBEAT_S: Final = 2.0  # the page calls itself stale after 5 s without one

@@ -25,8 +25,8 @@ from schemas.alerts import AlertKind
 from schemas.cameras import CameraStatus, CameraTelemetry
 from schemas.cases import LedgerEvent, LedgerKind, Level
 from schemas.errors import RecordError
-from schemas.grid import load_registry
 from schemas.policy import Policy, RungAct, TimeBase
+from schemas.registry import load_registry
 from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,

@@ -11,8 +11,8 @@ from msgspec import NODEFAULT
 
 from infra.policy.lines import line_of, lines_of
 from schemas.calendar import load_calendar
+from schemas.district_files import Fault, load_toml
 from schemas.errors import SetupError
-from schemas.grid import Fault, load_toml
 from schemas.policy import ITEMS_FILE, POLICY_FILE, Catalogue, Policy, PolicyFile, assemble, faults
 
 _PLACE = re.compile(r"(?P<reason>.*) \(at (line (?P<line>\d+).*|end of document)\)$")

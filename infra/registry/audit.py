@@ -17,7 +17,8 @@ from shapely import STRtree
 from shapely.geometry import Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from schemas.grid import Grid, Place, Registry, Role
+from schemas.grid import Grid, Place, Role
+from schemas.registry import Registry
 
 CAMERAS: Final = (3, 5)  # 「为每个网格配备3至5个“智慧眼”视频监控点位」
 _ELLIPSOID: Final = Geod(ellps="WGS84")

@@ -19,10 +19,12 @@ from infra.registry.audit import Finding
 from infra.registry.imports import Import
 from infra.settings import Settings
 from infra.show import Json, show
+from schemas.district_files import load_district
 from schemas.errors import SetupError
-from schemas.grid import District, Registry, Role, load_district, load_registry
+from schemas.grid import District, Role
 from schemas.ground import Ground
 from schemas.policy import load_policy
+from schemas.registry import Registry, load_registry
 
 app = cyclopts.App(name="registry", help="Grids, people, cameras of the district: audit them, import them.")
 Take = Callable[[District, bytes, str], Import]

@@ -26,25 +26,11 @@ from msgspec.structs import replace
 from shapely.geometry import Polygon
 
 from schemas import geojson
+from schemas.district_files import CAMERAS_FILE, MAP_FILE, PEOPLE_FILE, Fault, area_of
 from schemas.errors import RecordError, SetupError
 from schemas.geojson import Feature
-from schemas.grid import (
-    CAMERAS_FILE,
-    MAP_FILE,
-    PEOPLE_FILE,
-    Camera,
-    CameraList,
-    District,
-    Fault,
-    Grid,
-    Map,
-    Person,
-    Place,
-    Role,
-    Roster,
-    area_of,
-    faults,
-)
+from schemas.grid import Camera, CameraList, District, Grid, Map, Person, Place, Role, Roster
+from schemas.registry import faults
 
 _GRID_CODE: Final = ("grid_id", "网格编码", "网格编号", "网格代码")
 _CODE: Final = ("id", "code", "编码", "编号", "代码")

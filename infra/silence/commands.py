@@ -20,7 +20,7 @@ from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.calendar import load_calendar
 from schemas.errors import RecordError, SetupError
-from schemas.grid import Registry, load_registry
+from schemas.registry import Registry, load_registry
 from schemas.silences import Silence
 from schemas.topics import SILENCES
 

@@ -1,39 +1,47 @@
 """The rules of one partition: decode, call the pure core, collect what must be written.
 
-State keys: `<case id>` for a case, `<grid id>/camera/<camera id>` for a watched camera,
-`<grid id>/gone` for what is remembered of cases that were archived long ago; and those of `alarms`.
+State keys: `<case id>` for a case, `<grid id>/gone` for what is remembered of cases that were archived
+long ago; and those of `cameras` and `alarms`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
-from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipelines.agents import cameras
 from pipelines.agents.alarms import Alarms
-from pipelines.domain import cases, silence
+from pipelines.agents.cameras import Cameras
+from pipelines.agents.outputs import (
+    alert_on_its_topic,
+    answer,
+    appended_at,
+    case_as_it_is,
+    grid_as_it_is,
+    ledger_line,
+)
+from pipelines.domain import cases
 from pipelines.domain.alerts import camera_alert, sla_alerts
 from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.grids import Counted, Gone, Tally
 from pipelines.domain.opening import Opening, open_case
-from pipelines.domain.refusals import Refusal, allowed_moves
+from pipelines.domain.refusals import Refusal
 from pipelines.domain.silence import Watched
 from pipelines.domain.similar import Similar
 from pipelines.stream.program import Change, Inputs, Output, Record, Settled
 from schemas import codec, topics
 from schemas.alerts import Alert
 from schemas.cameras import CameraEvent, CameraEventKind, CameraTelemetry, Phase
-from schemas.cases import Case, Command, CommandResult, Stage, Verdict
+from schemas.cases import Case, Command, Stage
 from schemas.errors import RecordError, SetupError
-from schemas.grid import Registry
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.reports import Channel, Report, Urgency
 from schemas.silences import Silence
-from schemas.topics import Topic
 
 INPUTS = Inputs(
     openers=(topics.REPORTS.name, topics.CAMERA_EVENTS.name, topics.CAMERA_TELEMETRY.name, topics.SILENCES.name),
@@ -42,7 +50,6 @@ INPUTS = Inputs(
 )
 _REMEMBERED_COMMANDS = 16  # per case: a phone that retries is answered as before
 _ARCHIVED_KEPT = timedelta(days=30)
-_CAMERA_SAVED_EVERY = timedelta(seconds=5)  # below the silence limit, so a restart sees no false silence
 
 
 class CaseState(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,18 +88,17 @@ class CaseProgram:
         """
         self._partition = partition
         self._registry, self._policies, self._policy_id = registry, policies, policy_id
+        policy = policies[policy_id]
         self._grids = [g for g in registry.grids if codec.partition_of(g, partitions) == partition]
         self._cases: dict[str, CaseState] = {}
         self._tallies = {grid: Tally(grid) for grid in self._grids}
         self._due: list[tuple[datetime, str]] = []  # an index of instants at which something may happen to a case
-        self._watched: dict[str, Watched] = {}
         self._similar = Similar()
-        self._alarms = Alarms(policies[policy_id])
-        self._saved_at: dict[str, datetime] = {}
+        self._cameras = Cameras(registry.cameras_of, timedelta(milliseconds=policy.file.camera_silent_after_ms))
+        self._alarms = Alarms(policy)
         self._changed_cases: set[str] = set()
         self._gone_cases: list[Case | Counted] = []
         self._unread: dict[str, bytes] = {}  # recovered cases that nothing has happened to yet
-        self._changed_cameras: set[str] = set()
         self._changed_grids: set[str] = set(self._grids)
         self._now: datetime | None = None
         self._take: dict[str, Callable[[Record, datetime], list[Output]]] = {
@@ -119,9 +125,8 @@ class CaseProgram:
         for key, value in state.items():
             if b"/" not in key:
                 self._load_case(_decode_recovered(value).case, value)
-            elif b"/camera/" in key:
-                watched = msgspec.json.decode(value, type=Watched)
-                self._watched[watched.camera_id] = watched
+            elif cameras.KEY.encode() in key:
+                self._cameras.load(value)
             elif not key.endswith(b"/gone"):
                 self._alarms.load(key.decode(), value)
 
@@ -162,7 +167,7 @@ class CaseProgram:
         Raises:
             RecordError: the record can never be applied; nothing changed.
         """
-        return self._take[topic](record, _appended(record))
+        return self._take[topic](record, appended_at(record))
 
     def tick(self, at: datetime) -> list[Output]:
         """Fire every deadline up to *at*, announce silent cameras, and let changed grids be written."""
@@ -177,10 +182,9 @@ class CaseProgram:
                 self._forget(state.case)
             else:  # an index entry whose deadline has moved fires nothing
                 outputs += self._advance(state, cases.fire(state.case, at, self._policy_of(state.case)))
-        for watched in list(self._watched.values()):
-            outputs += self._watch(*silence.listen(watched, at, self._silent_after))
-        outputs += map(_alert_output, self._alarms.tick(at))
-        self._grid_due = sorted(self._changed_grids)
+        outputs += self._raise(self._cameras.tick(at))
+        outputs += map(alert_on_its_topic, self._alarms.tick(at))
+        self._grid_due = sorted(self._changed_grids | self._cameras.changed_grids())
         self._changed_grids.clear()
         return outputs
 
@@ -191,24 +195,19 @@ class CaseProgram:
             state = self._cases[case_id]
             # Both only grow along the one history that a case can have.
             changes.append(Change(case_id.encode(), codec.encode(state), state.case.version + state.commands_read))
-            case_id_version = f"{case_id}/{state.case.version}"
-            outputs.append(_output(topics.CASES, case_id, case_id_version, state.case.updated_at, state.case))
+            outputs.append(case_as_it_is(state.case))
         for case in self._gone_cases:
             gone = self._tallies[case.grid_id].gone
             changes += [
                 Change(f"{case.grid_id}/gone".encode(), codec.encode(gone), gone.cases),
                 Change(case.case_id.encode(), None),
             ]
-        for camera_id in sorted(self._changed_cameras):
-            watched = self._watched[camera_id]
-            heard_ms = int(watched.heard_at.timestamp() * 1000)
-            changes.append(Change(f"{watched.grid_id}/camera/{camera_id}".encode(), codec.encode(watched), heard_ms))
+        changes += self._cameras.changes()
         changes += self._alarms.changes()
         for grid_id in self._grid_due:
             outputs.append(self._grid_output(grid_id))
         self._changed_cases.clear()
         self._gone_cases.clear()
-        self._changed_cameras.clear()
         self._grid_due = []
         return Settled(outputs, changes)
 
@@ -240,7 +239,7 @@ class CaseProgram:
         event: CameraEvent = codec.decode(topics.CAMERA_EVENTS, record.value)
         self._check_grid(event.grid_id)
         alert = camera_alert(event)
-        outputs = [] if alert is None else [_alert_output(each) for each in self._alarms.take(alert, at)]
+        outputs = [] if alert is None else list(map(alert_on_its_topic, self._alarms.take(alert, at)))
         if event.phase is not Phase.OPEN:
             return outputs
         for rule in self._policies[self._policy_id].file.camera_rules:
@@ -263,11 +262,8 @@ class CaseProgram:
         self._check_grid(telemetry.grid_id)
         if telemetry.camera_id not in self._registry.cameras:
             raise RecordError("unknown_camera", f"no camera {telemetry.camera_id} in the registry", "camera_id")
-        known = self._watched.get(telemetry.camera_id)
         now = Watched(camera_id=telemetry.camera_id, grid_id=telemetry.grid_id, heard_at=at, status=telemetry.status)
-        if known is not None and known.heard_at >= at:
-            return []  # a chunk read again
-        return self._watch(*silence.hear(known, now, self._silent_after))
+        return self._raise(self._cameras.take(now))
 
     def _take_silence(self, record: Record, at: datetime) -> list[Output]:
         found: Silence = codec.decode(topics.SILENCES, record.value)
@@ -279,10 +275,10 @@ class CaseProgram:
         command: Command = codec.decode(topics.CASE_COMMANDS, record.value)
         self._check_grid(command.case_id[:15])
         cause = Cause(id=command.command_id, at=at)
-        answer = partial(_result, command, record)
+        answered = partial(answer, command, record)
         state = self._case(command.case_id)
         if state is None:
-            return [answer(None, Refusal(reason="unknown_case", detail=f"no case {command.case_id}"))]
+            return [answered(None, Refusal(reason="unknown_case", detail=f"no case {command.case_id}"))]
         if record.offset < state.commands_read:
             return []  # applied before a restart, and its outputs acknowledged before that
         policy = self._policy_of(state.case)
@@ -294,13 +290,13 @@ class CaseProgram:
         state = replace(state, case=fired.case, commands_read=record.offset + 1)
         if decided is None:
             self._keep(state)
-            return [*outputs, answer(state.case, None)]
+            return [*outputs, answered(state.case, None)]
         if isinstance(decided, Refusal):
             self._keep(state)
-            return [*outputs, answer(state.case, decided)]
+            return [*outputs, answered(state.case, decided)]
         accepted = (*state.accepted, command.command_id)[-_REMEMBERED_COMMANDS:]
         outputs += self._advance(replace(state, accepted=accepted), decided)
-        return [*outputs, answer(decided.case, None)]
+        return [*outputs, answered(decided.case, None)]
 
     # -- state --------------------------------------------------------------------------------
 
@@ -320,10 +316,10 @@ class CaseProgram:
         if not outcome.events:
             return []
         self._keep(replace(state, case=outcome.case))
-        ledger = [_output(topics.CASE_EVENTS, e.grid_id, e.event_id, e.at, e) for e in outcome.events]
+        ledger = map(ledger_line, outcome.events)
         alerts = sla_alerts(None if is_new else state.case, outcome, self._registry)
         self._alarms.see(outcome.case)
-        return [*ledger, *map(_alert_output, alerts)]
+        return [*ledger, *map(alert_on_its_topic, alerts)]
 
     def _keep(self, state: CaseState) -> None:
         case, known = state.case, self._case(state.case.case_id)
@@ -340,26 +336,13 @@ class CaseProgram:
         self._similar.forget(case)
         self._gone_cases.append(case)
 
-    def _watch(self, watched: Watched, alerts: Sequence[Alert]) -> list[Output]:
-        known = self._watched.get(watched.camera_id)
-        self._watched[watched.camera_id] = watched
-        if known is None or known.is_live != watched.is_live:
-            self._changed_grids.add(watched.grid_id)
-        saved_at = self._saved_at.get(watched.camera_id)
-        outputs = [_alert_output(sent) for alert in alerts for sent in self._alarms.take(alert, alert.at)]
-        if alerts or saved_at is None or watched.heard_at - saved_at >= _CAMERA_SAVED_EVERY:
-            self._saved_at[watched.camera_id] = watched.heard_at
-            self._changed_cameras.add(watched.camera_id)
-        return outputs
+    def _raise(self, silences: Iterable[Alert]) -> list[Output]:
+        return [alert_on_its_topic(sent) for alert in silences for sent in self._alarms.take(alert, alert.at)]
 
     def _grid_output(self, grid_id: str) -> Output:
-        cameras = self._registry.cameras_of.get(grid_id, [])
         now = self._now or datetime.fromtimestamp(0, UTC)
-        watched = (self._watched[camera.id] for camera in cameras if camera.id in self._watched)
-        value = codec.encode(self._tallies[grid_id].state(watched, cameras=len(cameras), as_of=now))
-        # By content: a tick that is taken again after a kill may have more records behind it than the first time.
-        headers = codec.headers(topics.GRID_STATE, f"{grid_id}/{now.isoformat()}/{crc32(value):08x}", now, "worker")
-        return Output(topics.GRID_STATE.name, grid_id.encode(), value, headers)
+        watched, count = self._cameras.watched(grid_id), self._cameras.count(grid_id)
+        return grid_as_it_is(self._tallies[grid_id].state(watched, cameras=count, as_of=now))
 
     # -- checks -------------------------------------------------------------------------------
 
@@ -373,44 +356,3 @@ class CaseProgram:
 
     def _policy_of(self, case: Case) -> Policy:
         return self._policies[case.policy]
-
-    @property
-    def _silent_after(self) -> timedelta:
-        return timedelta(milliseconds=self._policies[self._policy_id].file.camera_silent_after_ms)
-
-
-def _appended(record: Record) -> datetime:
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
-
-
-def _output(topic: Topic, key: str, ce_id: str, at: datetime, value: object) -> Output:
-    return Output(topic.name, key.encode(), codec.encode(value), codec.headers(topic, ce_id, at, "worker"))
-
-
-_ALERT_TOPICS = {
-    "sla": topics.ALERTS_SLA,
-    "camera": topics.ALERTS_CAMERA,
-    "activity": topics.ALERTS_SAFETY,
-}
-
-
-def _alert_output(alert: Alert) -> Output:
-    topic = _ALERT_TOPICS[alert.kind.partition("_")[0]]
-    return _output(topic, alert.grid_id, alert.alert_id, alert.at, alert)
-
-
-def _result(command: Command, record: Record, case: Case | None, refusal: Refusal | None) -> Output:
-    at = _appended(record)
-    result = CommandResult(
-        command_id=command.command_id,
-        case_id=command.case_id,
-        grid_id=command.case_id[:15],
-        verdict=Verdict.ACCEPTED if refusal is None else Verdict.REFUSED,
-        decided_at=at,
-        reason=refusal.reason if refusal else None,
-        detail=refusal.detail if refusal else None,
-        stage=case.stage if case else None,
-        allowed=allowed_moves(case) if case else [],
-    )
-    # Of the record, not of the command: a phone may send one command twice, and each is answered.
-    return _output(topics.CASE_RESULTS, result.grid_id, f"{command.command_id}/{record.offset}", at, result)

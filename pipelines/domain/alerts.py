@@ -10,7 +10,8 @@ from pipelines.domain.cases import Outcome
 from schemas.alerts import Alert, AlertKind, AlertStatus
 from schemas.cameras import CameraEvent, CameraEventKind, Phase
 from schemas.cases import Case, LedgerEvent, LedgerKind, Level, Stage, Timer
-from schemas.grid import Registry, Role
+from schemas.grid import Role
+from schemas.registry import Registry
 
 _KINDS = {
     LedgerKind.WARNED: AlertKind.SLA_WARNING,

@@ -32,8 +32,8 @@ from schemas.cases import (
     TaskState,
     Timer,
 )
-from schemas.grid import Registry
 from schemas.policy import Ladder, Policy
+from schemas.registry import Registry
 from schemas.reports import Urgency, Visibility
 
 _MILLISECOND: Final = timedelta(milliseconds=1)

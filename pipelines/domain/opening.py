@@ -9,8 +9,9 @@ from pipelines.domain import ids, sla
 from pipelines.domain.cases import Cause, Outcome
 from schemas.cases import Case, Clock, LedgerEvent, LedgerKind, Level, Stage, Timer
 from schemas.fields import CameraId
-from schemas.grid import Registry, Role
+from schemas.grid import Role
 from schemas.policy import Policy, Severity
+from schemas.registry import Registry
 from schemas.reports import Channel, Location, Urgency, Visibility
 
 

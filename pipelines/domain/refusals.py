@@ -11,8 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 from schemas.cases import REPORTER, Case, Clock, Closure, Command, Move, Stage, Substep, TaskState
-from schemas.grid import Registry, Role
+from schemas.grid import Role
 from schemas.policy import Policy
+from schemas.registry import Registry
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,8 @@ from producers.cameras.domain.liveness import Limits
 from producers.cameras.watch import CameraWatch
 from schemas.cameras import CameraEvent, CameraTelemetry
 from schemas.errors import EXIT_SETUP, SetupError, UnavailableError
-from schemas.grid import Camera, load_registry
+from schemas.grid import Camera
+from schemas.registry import load_registry
 from schemas.topics import CAMERA_EVENTS, CAMERA_TELEMETRY
 
 _FLUSH_S = 3.0  # sessions take one second to end: together below the five that a stop may take

@@ -40,9 +40,9 @@ from producers.reports.sources import Accepted, accepted, sources
 from producers.reports.spool import Spool
 from producers.reports.visits import post_visit
 from schemas.errors import OverloadedError, RecordError, UnavailableError
-from schemas.grid import load_registry
 from schemas.ground import Ground
 from schemas.policy import load_policy
+from schemas.registry import load_registry
 
 MAX_BODY_BYTES = 256 << 10
 _FLUSH_S = 2.0

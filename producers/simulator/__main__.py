@@ -13,8 +13,8 @@ from infra.settings import Settings
 from producers.simulator.people import People
 from producers.simulator.street import Street
 from schemas.errors import EXIT_SETUP, SetupError
-from schemas.grid import load_registry
 from schemas.policy import load_policy
+from schemas.registry import load_registry
 
 
 async def live(settings: Settings, *, seed: int, reports_per_s: float, cameras: int) -> None:

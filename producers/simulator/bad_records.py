@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.codec import partition_of
-from schemas.grid import Registry
+from schemas.registry import Registry
 from schemas.topics import CAMERA_EVENTS, CAMERA_TELEMETRY, CASE_COMMANDS, REPORTS
 
 

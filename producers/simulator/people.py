@@ -21,8 +21,8 @@ from producers.simulator.domain import behaviour
 from schemas import codec
 from schemas.cases import Case, Clock
 from schemas.errors import RecordError
-from schemas.grid import Registry
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.topics import CASES
 
 _BAD_RECORDS_AFTER_S = 3.0

@@ -8,7 +8,8 @@ from infra.local.journal import Act, Entry, Journal
 from infra.settings import Settings
 from producers.simulator.rtsp.clip import Clip, load_clip
 from producers.simulator.rtsp.server import Fault, RtspServer
-from schemas.grid import Camera, Registry
+from schemas.grid import Camera
+from schemas.registry import Registry
 
 CLIPS = Path(__file__).parent / "clips"
 _KINDS = ("quiet", "people", "gather", "night")

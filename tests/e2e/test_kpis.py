@@ -22,8 +22,9 @@ from infra.settings import Settings
 from pipelines.domain import ids
 from schemas import codec
 from schemas.cases import Command, LedgerKind, Level, Move, Verdict
-from schemas.grid import Registry, Role
+from schemas.grid import Role
 from schemas.policy import Severity, TimeBase
+from schemas.registry import Registry
 from schemas.reports import Report
 from schemas.topics import CASE_COMMANDS, CASE_EVENTS, CASE_RESULTS, CASES, REPORTS
 from tests.builders import DISTRICT, POLICY, REGISTRY, a_report, with_policy

@@ -24,8 +24,8 @@ from pipelines.stream.state import Restored
 from schemas import codec
 from schemas.alerts import AlertKind
 from schemas.errors import RecordError
-from schemas.grid import load_registry
 from schemas.policy import load_policy, policy_hash
+from schemas.registry import load_registry
 from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,

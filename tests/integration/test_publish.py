@@ -15,8 +15,8 @@ from infra.reference import differs, in_force, publish
 from infra.registry.imports import save
 from infra.settings import Settings
 from schemas import codec
+from schemas.district_files import load_district
 from schemas.errors import EXIT_SETUP, SetupError
-from schemas.grid import load_district
 from schemas.policy import load_policy, policy_hash
 from schemas.topics import CASES, DEAD_LETTERS, REFERENCE
 from tests.builders import DISTRICT, GRID, NINE, REGISTRY, a_case, a_report, seconds

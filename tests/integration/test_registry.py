@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import EXIT_SETUP
-from schemas.grid import load_registry
+from schemas.registry import load_registry
 from tests.builders import DISTRICT
 
 
@@ -124,7 +124,7 @@ import sys
 from pathlib import Path
 from msgspec.structs import replace
 from infra.registry import imports
-from schemas.grid import load_district
+from schemas.district_files import load_district
 directory = Path(sys.argv[1])
 one = load_district(directory)
 other = replace(one, people=one.people[::-1])

@@ -13,7 +13,7 @@ from schemas import codec
 from schemas.alerts import Alert, AlertKind, AlertStatus
 from schemas.cameras import CameraEvent, CameraEventKind, Phase
 from schemas.cases import Command, Move
-from schemas.grid import load_toml
+from schemas.district_files import load_toml
 from schemas.policy import ITEMS_FILE, AlertRule, Catalogue, Policy, faults, load_policy
 from schemas.silences import Silence
 from schemas.topics import (

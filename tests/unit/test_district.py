@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.errors import SetupError
-from schemas.grid import Absence, Grid, Registry, Role, load_registry, registry_hash
+from schemas.grid import Absence, Grid, Role
 from schemas.policy import load_policy
+from schemas.registry import Registry, load_registry, registry_hash
 from tests.builders import DISTRICT, POLICY, REGISTRY
 
 PILOT = "610117001001"  # 东张市村

@@ -24,7 +24,8 @@ from schemas.cases import (
     Substep,
     TaskState,
 )
-from schemas.grid import Absence, Registry
+from schemas.grid import Absence
+from schemas.registry import Registry
 from schemas.reports import Channel, Urgency
 from tests.builders import CHECKER, GRID, NINE, POLICY, POLICY_ID, REGISTRY, WORKER, a_case, asked, moved, seconds
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.errors import SetupError
-from schemas.grid import District, Grid, Registry, registry_hash
+from schemas.grid import District, Grid
 from schemas.policy import Policy, policy_hash
 from schemas.reference import EDITION, Edition, assemble, latest, policy_key, registry_key
+from schemas.registry import Registry, registry_hash
 from tests.builders import NINE, POLICY, POLICY_ID, REGISTRY, seconds
 
 DISTRICT_ID = registry_hash(REGISTRY.content)

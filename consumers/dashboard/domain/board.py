@@ -23,8 +23,9 @@ from consumers.dashboard.domain.views import (
 from schemas.alerts import Alert
 from schemas.cameras import CameraStatus
 from schemas.cases import Case
-from schemas.grid import Camera, Grid, Registry
+from schemas.grid import Camera, Grid
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.topics import TOPICS, Topic
 
 CASES_SHOWN = 60

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from schemas.cases import REPORTER, Case, LedgerEvent, LedgerKind, Stage
-from schemas.grid import Registry
 from schemas.policy import Item, Policy
+from schemas.registry import Registry
 from schemas.reports import Location, Urgency, Visibility
 
 URGENCY, OCCURRED, VISIBILITY = "URGENCY", "OCCURRED", "VISIBILITY"  # codes of the questions

@@ -15,9 +15,9 @@ from producers.reports.domain.wire import Moment, checked
 from schemas.cases import Case, Satisfaction, Stage
 from schemas.errors import RecordError
 from schemas.fields import GridId, Instant, ItemCode, Latitude, Longitude, MediaRef, Text
-from schemas.grid import Registry
 from schemas.ground import Ground
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.reports import Location, Urgency, Visibility
 
 MAX_ROWS: Final = 1000

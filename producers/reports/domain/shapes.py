@@ -20,9 +20,9 @@ from producers.reports.domain.coordinates import Frame, to_wgs84
 from producers.reports.domain.submission import Contact, Source, Submission
 from schemas.errors import RecordError
 from schemas.fields import GridId, ItemCode, Latitude, Longitude
-from schemas.grid import Registry
 from schemas.ground import Ground
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.reports import Location, Urgency
 
 MAX_ROWS = 5_000

@@ -15,8 +15,8 @@ from producers.reports.domain.wire import Moment, checked
 from schemas.cases import REPORTER, Closure, Command, Move, Satisfaction
 from schemas.errors import RecordError
 from schemas.fields import CaseId, GridId, Instant, ItemCode, MediaRef, PersonId, RecordId, Text
-from schemas.grid import Registry
 from schemas.policy import Policy
+from schemas.registry import Registry
 from schemas.reports import Channel, Location, Report, Reporter, Urgency, Visibility
 
 

@@ -12,7 +12,7 @@ from producers.reports.domain.scrub import scrub
 from producers.reports.domain.wire import Moment, checked
 from schemas.errors import RecordError
 from schemas.fields import GridId, Instant, PersonId, RecordId, Text
-from schemas.grid import Registry
+from schemas.registry import Registry
 from schemas.visits import Visit, VisitKind
 
 

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from pipelines.domain.refusals import substep
 from schemas.cases import Case, Closure, Move, Satisfaction, Substep, TaskState
-from schemas.grid import Registry, Role
+from schemas.grid import Role
 from schemas.policy import Policy, Severity
+from schemas.registry import Registry
 
 if TYPE_CHECKING:
     from random import Random  # drawn from, never made here

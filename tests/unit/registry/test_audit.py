@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from infra.registry.audit import Finding, FindingCode, audit
-from schemas.grid import Absence, Camera, District, Grid, Map, Person, Place, Registry, Role
+from schemas.grid import Absence, Camera, District, Grid, Map, Person, Place, Role
+from schemas.registry import Registry
 from tests.builders import NINE, REGISTRY
 
 VILLAGE = "610117001001"

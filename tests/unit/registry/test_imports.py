@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from infra.registry import imports
 from infra.registry.imports import Import
+from schemas.district_files import load_district
 from schemas.errors import SetupError
 from schemas.geojson import dump
-from schemas.grid import Person, Role, load_district, load_registry
+from schemas.grid import Person, Role
+from schemas.registry import load_registry
 from tests.builders import DISTRICT, GRID, REGISTRY
 
 BEFORE = REGISTRY.content
