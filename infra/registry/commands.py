@@ -14,7 +14,7 @@ from rich.console import Console
 
 from infra.clock import utc_now
 from infra.registry import audit as coverage
-from infra.registry import imports
+from infra.registry import imports, saving
 from infra.registry.audit import Finding
 from infra.registry.imports import Import
 from infra.settings import Settings
@@ -149,10 +149,10 @@ def _import(take: Take, file: Path, *, dry_run: bool, json: bool) -> None:
         content = file.read_bytes()
     except OSError as error:
         raise SetupError(str(file), error.strerror or "cannot be read") from error
-    with imports.alone(directory):
+    with saving.alone(directory):
         before = load_district(directory)
         result = take(before, content, file.name)
-        written = [] if dry_run or result.faults else imports.save(directory, before, result.district)
+        written = [] if dry_run or result.faults else saving.save(directory, before, result.district)
     summary = {"added": result.added, "replaced": result.replaced, "unchanged": result.unchanged}
     if json:
         refused = msgspec.to_builtins(result.faults)

@@ -12,7 +12,7 @@ from infra.clock import utc_now
 from infra.doctor import examine
 from infra.kafka import Producer, read_to_end
 from infra.reference import differs, in_force, publish
-from infra.registry.imports import save
+from infra.registry.saving import save
 from infra.settings import Settings
 from schemas import codec
 from schemas.district_files import load_district

@@ -123,15 +123,15 @@ FLIP = """
 import sys
 from pathlib import Path
 from msgspec.structs import replace
-from infra.registry import imports
+from infra.registry import saving
 from schemas.district_files import load_district
 directory = Path(sys.argv[1])
 one = load_district(directory)
 other = replace(one, people=one.people[::-1])
 print("flipping", flush=True)
 while True:
-    imports.save(directory, one, other)
-    imports.save(directory, other, one)
+    saving.save(directory, one, other)
+    saving.save(directory, other, one)
 """
 
 

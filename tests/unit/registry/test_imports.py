@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from infra.registry import imports
+from infra.registry import imports, saving
 from infra.registry.imports import Import
 from schemas.district_files import load_district
 from schemas.errors import SetupError
@@ -220,7 +220,7 @@ def test_what_was_taken_is_what_is_read(directory: Path, result: Callable[[], Im
     """One file changes, the others keep their bytes, and a start reads what was imported."""
     before, taken = bytes_of(directory), result()
 
-    assert imports.save(directory, BEFORE, taken.district) == [file]
+    assert saving.save(directory, BEFORE, taken.district) == [file]
 
     after = bytes_of(directory)
     assert load_registry(directory).content == taken.district
@@ -232,7 +232,7 @@ def test_the_shipped_files_are_as_an_import_would_write_them(directory: Path) ->
     nobody = replace(BEFORE, people=[], cameras=[], map=replace(BEFORE.map, grids=[]))
     before = bytes_of(directory)
 
-    assert len(imports.save(directory, nobody, load_district(directory))) == 3
+    assert len(saving.save(directory, nobody, load_district(directory))) == 3
 
     assert bytes_of(directory) == before
 
@@ -242,7 +242,7 @@ def test_nothing_to_change_writes_nothing(directory: Path) -> None:
     result = people("id,name,role,area\n" + "".join(f"{p.id},{p.name},{p.role},{p.area}\n" for p in BEFORE.people[:40]))
 
     assert (result.added, result.replaced, result.unchanged) == (0, 0, 40)
-    assert imports.save(directory, BEFORE, result.district) == []
+    assert saving.save(directory, BEFORE, result.district) == []
 
 
 def test_a_file_that_cannot_be_written_is_named_and_stays(directory: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_file_that_cannot_be_written_is_named_and_stays(directory: Path) -> No
     before = (directory / "people.toml").read_bytes()
 
     with pytest.raises(SetupError, match=r"people\.toml: cannot be written"):
-        imports.save(directory, BEFORE, people(CHINESE).district)
+        saving.save(directory, BEFORE, people(CHINESE).district)
 
     assert (directory / "people.toml").read_bytes() == before
 
@@ -260,7 +260,7 @@ def test_a_file_keeps_its_permissions(directory: Path) -> None:
     """A roster that only its owner may read stays so."""
     (directory / "people.toml").chmod(0o600)
 
-    imports.save(directory, BEFORE, people(CHINESE).district)
+    saving.save(directory, BEFORE, people(CHINESE).district)
 
     assert (directory / "people.toml").stat().st_mode & 0o777 == 0o600
 
@@ -288,9 +288,9 @@ def test_no_bytes_break_an_import(content: bytes) -> None:
 
 def test_an_exported_map_is_taken_back_unchanged() -> None:
     """Our own file is a valid import of itself."""
-    result = imports.grids(BEFORE, imports.map_bytes(BEFORE.map), "map.geojson")
+    result = imports.grids(BEFORE, saving.map_bytes(BEFORE.map), "map.geojson")
 
     assert (result.faults, result.added, result.replaced) == ([], 0, 0)
     assert result.district == BEFORE
-    assert imports.map_bytes(BEFORE.map) == (DISTRICT / "map.geojson").read_bytes()
+    assert saving.map_bytes(BEFORE.map) == (DISTRICT / "map.geojson").read_bytes()
     assert dump([]) == b'{"type":"FeatureCollection","features":[\n\n]}\n'
