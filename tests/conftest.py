@@ -58,6 +58,26 @@ def process(module: str, settings: Settings, *args: str, log: Path) -> Iterator[
             child.wait()
 
 
+@contextmanager
+def running_broker(settings: Settings, within_s: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real Kafka broker, every topic applied, until the block ends."""
+    log = settings.data_dir / "broker.out"
+    with process("infra.local.broker", settings, log=log) as child:
+
+        def ready() -> bool:
+            if child.poll() is not None:
+                said = supervisor.tail(settings.data_dir / "kafka" / "broker.log")
+                raise UnavailableError("kafka", f"exit code {child.returncode}: {log.read_text()}{said}")
+            try:
+                apply_topics(settings, timeout_s=1)
+            except (UnavailableError, TimeoutError):
+                return False
+            return True
+
+        eventually(ready, within_s=within_s, what="the broker takes topics")
+        yield child
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a stack that shares nothing with another module's."""
@@ -76,18 +96,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def broker(settings: Settings) -> Iterator[Settings]:
     """A real Kafka broker with every topic applied."""
-    log = settings.data_dir / "broker.out"
-    with process("infra.local.broker", settings, log=log) as child:
-
-        def ready() -> bool:
-            assert child.poll() is None, log.read_text()
-            try:
-                apply_topics(settings, timeout_s=1)
-            except UnavailableError:
-                return False
-            return True
-
-        eventually(ready, within_s=60, what="the broker takes topics")
+    with running_broker(settings):
         publish(settings, utc_now())
         yield settings
 

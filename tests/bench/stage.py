@@ -25,13 +25,11 @@ from msgspec import Struct
 from infra.clock import monotonic_s
 from infra.kafka import consumer
 from infra.local.ports import free_port
-from infra.local.supervisor import tail
-from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.codec import Headers
 from schemas.errors import UnavailableError
 from schemas.topics import Cleanup, Topic, config
-from tests.conftest import ROOT, environment, eventually, process
+from tests.conftest import ROOT, environment, running_broker
 
 PATIENCE_S = 60.0  # for one word of a contender
 _STOP_S = 10.0
@@ -194,18 +192,5 @@ def stage() -> Iterator[Stage]:
             kafka=f"127.0.0.1:{free_port(2)}",
             session_timeout_s=6.0,
         )
-        log = settings.data_dir / "broker.out"
-        with process("infra.local.broker", settings, log=log) as child:
-
-            def ready() -> bool:
-                if child.poll() is not None:
-                    said = tail(settings.data_dir / "kafka" / "broker.log")
-                    raise UnavailableError("kafka", f"exit code {child.returncode}: {log.read_text()}{said}")
-                try:
-                    apply_topics(settings, timeout_s=1)
-                except UnavailableError:
-                    return False
-                return True
-
-            eventually(ready, within_s=60, what="the broker takes topics")
+        with running_broker(settings) as child:
             yield Stage(settings, child.pid)

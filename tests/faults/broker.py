@@ -5,11 +5,9 @@ from subprocess import Popen
 from typing import Self
 
 from infra.clock import utc_now
-from infra.provision import apply_topics
 from infra.reference import publish
 from infra.settings import Settings
-from schemas.errors import UnavailableError
-from tests.conftest import eventually, process
+from tests.conftest import running_broker
 
 
 class Broker:
@@ -32,18 +30,7 @@ class Broker:
 
     def start(self, within_s: float = 60.0) -> None:
         """Start it; return when every topic is there."""
-        log = self.settings.data_dir / "broker.out"
-        child = self._child = self._stack.enter_context(process("infra.local.broker", self.settings, log=log))
-
-        def ready() -> bool:
-            assert child.poll() is None, log.read_text()
-            try:
-                apply_topics(self.settings, timeout_s=1)
-            except (UnavailableError, TimeoutError):
-                return False
-            return True
-
-        eventually(ready, within_s=within_s, what="the broker takes topics")
+        self._child = self._stack.enter_context(running_broker(self.settings, within_s))
 
     @property
     def has_ended(self) -> bool:

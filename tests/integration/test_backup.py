@@ -20,14 +20,14 @@ from infra.clock import utc_now
 from infra.kafka import Producer, bounds, committed, headers, read_to_end
 from infra.migrate import migrate_warehouse
 from infra.photos import photo_store
-from infra.provision import admin, apply_topics, check_topics
+from infra.provision import admin, check_topics
 from infra.reference import publish
 from infra.settings import Settings
 from schemas.cases import CommandResult, Move, Verdict
 from schemas.errors import EXIT_SETUP, UnavailableError
 from schemas.topics import CASE_EVENTS, CASE_RESULTS, CLOCK_TICKS, TOPICS, Cleanup
 from tests.builders import GRID, WORKER, a_report
-from tests.conftest import ROOT, environment, eventually, process
+from tests.conftest import ROOT, environment, eventually, process, running_broker
 from tests.district import District
 from tests.warehouse import running_warehouse
 
@@ -40,19 +40,8 @@ PHOTO = b"a picture, drawn again"
 @contextmanager
 def stores(settings: Settings) -> Iterator[None]:
     """Broker and warehouse of *settings*, and nothing else."""
-    with process("infra.local.broker", settings, log=settings.data_dir / "broker.out") as child:
-
-        def ready() -> bool:
-            assert child.poll() is None, (settings.data_dir / "broker.out").read_text()
-            try:
-                apply_topics(settings, timeout_s=1)
-            except UnavailableError:
-                return False
-            return True
-
-        eventually(ready, within_s=60, what="the broker takes topics")
-        with running_warehouse(settings):
-            yield
+    with running_broker(settings), running_warehouse(settings):
+        yield
 
 
 @contextmanager

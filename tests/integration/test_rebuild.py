@@ -15,22 +15,13 @@ from consumers.warehouse.sink import GROUP
 from infra.clickhouse import Role, connect
 from infra.clock import utc_now
 from infra.kafka import consumer
-from infra.migrate import migrate_warehouse
 from infra.provision import apply_topics
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP
 from schemas.topics import REPORTS
 from tests.conftest import eventually
 from tests.rebuilding import check_rebuild, command
-from tests.warehouse import hashes, running_warehouse
-
-
-@pytest.fixture(scope="module")
-def stack(broker: Settings) -> Iterator[Settings]:
-    """A broker and a migrated warehouse."""
-    with running_warehouse(broker):
-        migrate_warehouse(broker)
-        yield broker
+from tests.warehouse import hashes
 
 
 @pytest.fixture

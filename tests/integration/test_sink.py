@@ -48,14 +48,6 @@ PHONE = "13800138000"
 NOW = utc_now()  # telemetry is kept for 90 days only
 
 
-@pytest.fixture(scope="module")
-def stack(broker: Settings) -> Iterator[Settings]:
-    """A broker and a migrated warehouse."""
-    with running_warehouse(broker):
-        migrate_warehouse(broker)
-        yield broker
-
-
 @pytest.fixture
 def producer(stack: Settings) -> Iterator[Producer]:
     """A producer of test records."""
