@@ -95,6 +95,7 @@ class Load:
                 self._send(CASES, case_id, f"late-{n}", replace(_CASE, case_id=case_id, version=1, summary="old"))
             if n % 1000 == 0:
                 self._send(ALERTS_SLA, grid, f"bad-{n}", {"alert_id": n})
+                assert self._producer.flush(60) == 0  # the send queue holds 100,000
         self.reports += count
         self.seconds, self.cases = self.reports, min(self.reports, _CASES)
         assert self._producer.flush(60) == 0
