@@ -177,6 +177,39 @@ def test_an_empty_result_still_has_its_columns(reader: Client) -> None:
     assert reader.query("SELECT 1 AS a WHERE 0").result_rows == []
 
 
+def test_an_answer_is_the_end_of_a_request(http: httpx.Client, warehouse: Settings) -> None:
+    """Nobody is taken for gone who has had the whole answer, be it streamed, held or empty."""
+    log = warehouse.data_dir / "warehouse.out"
+    before = log.read_bytes().count(b"warehouse_client_gone")
+    for text in ("SELECT 1", "SELECT 1 FORMAT JSON", "SELECT number FROM numbers(200000)", "SELECT 1 WHERE 0"):
+        assert http.post("/", content=text).status_code == 200
+    assert http.post("/", content="SELECT 1").text == "1\n"  # those before have been tidied away
+    assert log.read_bytes().count(b"warehouse_client_gone") == before
+
+
+def test_what_one_request_is_told_no_other_hears(warehouse: Settings, http: httpx.Client) -> None:
+    """Connections serve again: settings, database, the right to write and an error before leave nothing behind."""
+    setting = {"query": "SELECT getSetting('max_block_size')"}
+    mine = [http.post("/", params=setting | {"max_block_size": "1234"}).text for _ in range(3)]
+    assert mine == ["1234\n"] * 3
+    assert http.post("/", params=setting).text != "1234\n"
+
+    asked = {"query": "SELECT currentDatabase()"}
+    assert http.post("/", params=asked | {"database": "system"}).text == "system\n"
+    assert http.post("/", params=asked).text == "lake\n"
+
+    assert http.get("/", params={"query": "SELECT getSetting('readonly')"}).text == "2\n"
+    assert http.post("/", params={"query": "SELECT getSetting('readonly')"}).text == "0\n"
+    with httpx.Client(base_url=warehouse.clickhouse_url, auth=("analyst", "analyst")) as analyst:
+        assert analyst.post("/", params={"query": "SELECT getSetting('readonly')"}).text == "2\n"
+
+    assert http.post("/", content="SET max_block_size = 77").status_code == 200
+    assert http.post("/", params={"query": "SELECT throwIf(1)"}).status_code != 200
+    assert http.post("/", params={"query": "CREATE TEMPORARY TABLE passing (n UInt8)"}).status_code == 200
+    assert http.post("/", params=setting).text not in {"77\n", "1234\n"}
+    assert "UNKNOWN_TABLE" in http.post("/", params={"query": "SELECT * FROM passing"}).text
+
+
 def test_errors_carry_the_engines_code(reader: Client) -> None:
     """An unknown table is code 60, as on any ClickHouse."""
     with pytest.raises(DatabaseError, match="code: 60"):

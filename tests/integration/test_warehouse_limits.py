@@ -124,18 +124,23 @@ async def test_what_is_held_in_memory_whole_is_bounded(engine: Engine) -> None:
 
 
 async def test_more_waiting_queries_than_would_ever_run_are_refused_at_once(engine: Engine) -> None:
-    """Places and queue full, the next one is told so with ClickHouse's code while the others wait on."""
-    async with asyncio.timeout(LIMIT_S * 60), asking(engine) as client:
-        asked = [
-            asyncio.ensure_future(client.post("/", auth=("w", "w"), content=ENDLESS)) for _ in range(OWN_READERS + 101)
-        ]
-        done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+    """Places and queue full, the next one is told so with ClickHouse's code while the others wait on.
 
-    [refused] = [one.result() for one in done]
-    assert (refused.status_code, refused.headers["x-clickhouse-exception-code"]) == (429, "202")
+    Clients that leave at whatever moment give their places back: the same again finds them free.
+    """
+    for _ in range(10):
+        async with asyncio.timeout(LIMIT_S * 60), asking(engine) as client:
+            asked = [
+                asyncio.ensure_future(client.post("/", auth=("w", "w"), content=ENDLESS))
+                for _ in range(OWN_READERS + 101)
+            ]
+            done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+        [refused] = [one.result() for one in done]
+        assert (refused.status_code, refused.headers["x-clickhouse-exception-code"]) == (429, "202")
 
 
 async def test_a_query_id_is_one_querys(engine: Engine) -> None:

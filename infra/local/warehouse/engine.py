@@ -1,13 +1,13 @@
-"""The chDB engine of one directory: one owner, a fresh connection for each request, queries that can be stopped.
+"""The chDB engine of one directory: one owner, a connection for each request, queries that can be stopped.
 
-An anchor connection keeps the engine up; a connection costs 0.1 ms to open, isolates settings, database and
-temporary tables, and serialises its own calls. The engine releases the GIL, so calls run in threads.
+An anchor connection keeps the engine up; a connection isolates settings, database and temporary tables, and
+serialises its own calls. The engine releases the GIL, so calls run in threads.
 """
 
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,9 +54,23 @@ class Engine:
         self._killers.shutdown()
         self._anchor.close()
 
-    async def connect(self) -> Any:
-        """Open a connection, in its own database."""
-        return await self.call("", _connect, self._address)
+    async def connect(self, statements: Sequence[str]) -> Any:
+        """Open a connection and run *statements* on it.
+
+        Raises:
+            QueryError: one was refused; the connection is closed.
+        """
+        return await self.call("", self._open, statements)
+
+    def _open(self, statements: Sequence[str]) -> Any:
+        connection = _connect(self._address)
+        try:
+            for statement in statements:
+                connection.query(statement)
+        except RuntimeError:
+            connection.close()
+            raise
+        return connection
 
     async def call(self, tag: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *work* in a thread; when the caller is cancelled, stop the query marked *tag* and only then return.
@@ -77,6 +91,10 @@ class Engine:
                 _log.critical("warehouse_engine_died", detail=refused.text)
                 os._exit(EXIT_CRASH)  # it will answer nothing any more, not even a close; a restart takes a second
             raise refused from error
+
+    async def stop(self, tag: str, work: Callable[[], None]) -> None:
+        """Run *work*, which waits for the query marked *tag*, and kill that until it has ended."""
+        await self._stop(tag, asyncio.get_running_loop().run_in_executor(self._threads, work))
 
     async def _stop(self, tag: str, future: asyncio.Future[Any]) -> None:
         """Kill until the thread is back: its connection must not be closed under it."""

@@ -1,5 +1,6 @@
 """One HTTP request and its answer, as ClickHouse words them; no SQL, no engine."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -39,6 +40,7 @@ class Exchange:
         self._exception_tag = secrets.token_hex(8)
         self._encoder: Encoder | FrameEncoder = Encoder("")
         self.started = False
+        self._ended = False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -97,15 +99,17 @@ class Exchange:
         return _joined(text), True
 
     async def gone(self) -> None:
-        """Return when the client has gone; only once the body has been read."""
+        """Return when the client has gone before it had its answer; only once the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._ended:  # so the server calls the end of an answer, too
+            await asyncio.Event().wait()
 
     async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         """Send a whole answer."""
         body = self._encoder.add(body) + self._encoder.end()
         await self._start(status, headers | {"content-length": str(len(body))})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._end(body)
 
     async def begin(self, headers: dict[str, str]) -> None:
         """Send the head of an answer whose body comes in parts."""
@@ -118,7 +122,7 @@ class Exchange:
 
     async def end(self) -> None:
         """End the body."""
-        await self._send({"type": "http.response.body", "body": self._encoder.end()})
+        await self._end(self._encoder.end())
 
     async def fail(self, error: QueryError) -> None:
         """Tell the client of *error*, in the head or, once the body has begun, at its broken-off end.
@@ -144,6 +148,10 @@ class Exchange:
             self._encoder = FrameEncoder()
         elif self.parameters.get("enable_http_compression", "1") != "0":
             self._encoder = Encoder(self.headers.get("accept-encoding", ""))
+
+    async def _end(self, body: bytes) -> None:
+        self._ended = True
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:
         common = {

@@ -77,8 +77,8 @@ class Requests:
         self._running: dict[tuple[str, str], _Request] = {}
 
     @contextmanager
-    def known(self, user: str, query_id: str) -> Iterator[str]:
-        """Let `kill` find the current task while the block runs; the value marks its query in the engine.
+    def known(self, user: str, query_id: str) -> Iterator[None]:
+        """Let `kill` find the current task while the block runs.
 
         Raises:
             QueryError: no id, one that runs already, or the request was killed.
@@ -91,7 +91,7 @@ class Requests:
             )
         request = self._running[user, query_id] = _Request()
         try:
-            yield f"qid={user}/{query_id}"
+            yield
         except asyncio.CancelledError:
             if not request.is_killed:
                 raise

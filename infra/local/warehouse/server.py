@@ -1,18 +1,19 @@
 """ClickHouse's HTTP interface over the engine: an ASGI application.
 
 A request is authenticated, its statement checked (`sql`), a place among readers or writers
-awaited, and run on a connection of its own (or its session's). When the client goes away, or
+awaited, and run on a connection that it owns (or its session does). When the client goes away, or
 the user's time is up, the request is cancelled and the engine's query killed with it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from infra import logs
 from infra.local.warehouse import sql
 from infra.local.warehouse.access import User, authenticate
+from infra.local.warehouse.connections import Connection, Connections, Told
 from infra.local.warehouse.engine import OWN_READERS, READERS, WRITERS, Engine
 from infra.local.warehouse.exchange import Exchange, Receive, Scope, Send, result_headers
 from infra.local.warehouse.faults import (
@@ -23,7 +24,7 @@ from infra.local.warehouse.faults import (
     UNKNOWN,
     QueryError,
 )
-from infra.local.warehouse.query import Query, prepared
+from infra.local.warehouse.query import Query, on
 from infra.local.warehouse.requests import Places, Requests
 from infra.local.warehouse.sessions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Session, Sessions
 from infra.local.warehouse.wire import Joiner, checked_format, joiner
@@ -38,7 +39,18 @@ class Asked(NamedTuple):
     exchange: Exchange
     user: User
     statement: sql.Statement
-    tag: str
+
+    @property
+    def blocks(self) -> Joiner | None:
+        """Return what joins the blocks of a result that is streamed, None for one that is held whole."""
+        if not self.statement.streams or self.exchange.parameters.get("wait_end_of_query") == "1":
+            return None
+        return joiner(self.format)
+
+    @property
+    def format(self) -> str:
+        """Return the format of the result."""
+        return checked_format(self.statement.format or self.exchange.wanted_format)
 
 
 class Warehouse:
@@ -46,13 +58,14 @@ class Warehouse:
 
     def __init__(self, engine: Engine, users: dict[str, User], *, whole_bytes: int = _WHOLE_BYTES) -> None:
         self._engine, self._users, self._whole_bytes = engine, users, whole_bytes
-        self._sessions = Sessions()
+        self._sessions, self._connections = Sessions(), Connections(engine)
         self._readers, self._own_readers, self._writers = Places(READERS), Places(OWN_READERS), Places(WRITERS)
         self._requests = Requests()
 
     def close(self) -> None:
-        """Close the connections that sessions keep; call it when no request runs."""
+        """Close the connections that are kept; call it when no request runs."""
         self._sessions.close()
+        self._connections.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -80,13 +93,13 @@ class Warehouse:
 
     async def _answer(self, exchange: Exchange) -> None:
         user = authenticate(self._users, exchange.headers, exchange.parameters)
-        with self._requests.known(user.name, exchange.query_id) as tag:
+        with self._requests.known(user.name, exchange.query_id):
             body = exchange.body()
             text, complete = await exchange.statement(body)
             statement = _parsed(text, user, complete=complete)
             _check_may(statement, user, exchange.method)
             sql.check_parameters(statement, exchange.query_parameters)
-            asked = Asked(exchange, user, statement, tag)
+            asked = Asked(exchange, user, statement)
             try:
                 async with asyncio.timeout(user.limit_s):
                     await self._run(asked, text, body)
@@ -113,16 +126,30 @@ class Warehouse:
     @asynccontextmanager
     async def _query(self, asked: Asked) -> AsyncIterator[Query]:
         """Own a place, a connection, and the session if one is named, for one statement."""
-        exchange, user, statement, tag = asked
-        async with self._session(exchange, user) as session, self._places(user, statement).one():
-            query = Query(self._engine, tag)
-            async with prepared(query, session, stateful=statement.is_stateful):
-                await query.configure(
-                    database=None if statement.verb == "USE" else exchange.database,
-                    settings=user.capped(exchange.settings),
-                    read_only=not user.writes or (exchange.method == "GET" and not query.is_kept),
-                )
-                yield query
+        exchange, user, statement = asked
+        settings = user.capped(exchange.settings)
+        if statement.insert is None and asked.blocks is None:
+            settings["max_result_bytes"] = str(self._whole_bytes)
+        async with (
+            self._session(exchange, user) as session,
+            self._places(user, statement).one(),
+            self._connection(asked, session, settings) as connection,
+            on(self._engine, connection) as query,
+        ):
+            yield query
+
+    def _connection(
+        self, asked: Asked, session: Session | None, settings: dict[str, str]
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Own the session's connection from the first statement that changes it, any other before."""
+        exchange, user, statement = asked
+        database = None if statement.verb == "USE" else exchange.database
+        if session is not None and (statement.is_stateful or session.connection is not None):
+            return self._connections.of_session(session, database, settings, read_only=not user.writes)
+        if not user.writes or exchange.method == "GET":
+            settings["readonly"] = "2"
+        told = Told(database or self._engine.database, frozenset(settings.items()))
+        return self._connections.told(told, changes=statement.is_stateful)
 
     def _places(self, user: User, statement: sql.Statement) -> Places:
         if statement.writes:
@@ -199,17 +226,17 @@ def _text_of(text: bytes) -> str:
 
 async def _send_result(asked: Asked, query: Query, text: str, whole_bytes: int) -> None:
     """Run any statement but an INSERT with rows, and send what it returns."""
-    exchange, statement = asked.exchange, asked.statement
+    exchange, name, blocks = asked.exchange, asked.format, asked.blocks
     exchange.compress()
-    name = checked_format(statement.format or exchange.wanted_format)
-    blocks = joiner(name) if statement.streams and exchange.parameters.get("wait_end_of_query") != "1" else None
-    if blocks is not None:
-        await _send_blocks(exchange, query, blocks, (text, name))
-    if not exchange.started:
-        # An empty stream has no block to take the header from: run once more, the whole answer has one.
-        await query.bound(whole_bytes)
+    if blocks is None:
         result, counts = await query.whole(text, name, exchange.query_parameters)
-        await exchange.answer(200, result, result_headers(name, counts))
+    else:
+        await _send_blocks(exchange, query, blocks, (text, name))
+        if exchange.started:
+            return
+        # An empty stream has no block to take the header from: run once more, the whole answer has one.
+        result, counts = await query.bounded(text, name, exchange.query_parameters, whole_bytes)
+    await exchange.answer(200, result, result_headers(name, counts))
 
 
 async def _send_blocks(exchange: Exchange, query: Query, blocks: Joiner, what: tuple[str, str]) -> None:
