@@ -177,6 +177,26 @@ def test_an_empty_result_still_has_its_columns(reader: Client) -> None:
     assert reader.query("SELECT 1 AS a WHERE 0").result_rows == []
 
 
+def test_grafanas_client_is_told_to_read_plain_blocks(http: httpx.Client, warehouse: Settings) -> None:
+    """clickhouse-go's first question is answered in the framing of a revision, with revision 0; only to a user."""
+    asked = {"default_format": "Native", "client_protocol_version": "54460"}
+    question = "SELECT displayName(), version(), revision(), timezone()"
+    version, zone = http.post("/", content="SELECT version(), timezone() FORMAT TSV").text.split()
+
+    block = http.post("/", params=asked, content=question).content
+
+    info, columns = b"\x01\x00\x02\xff\xff\xff\xff\x00", b"\x04\x01"
+    assert block.startswith(info + columns)
+    values = {"displayName": "warehouse", "version": version, "timezone": zone}
+    for name, value in values.items():
+        column = f"{name}()".encode()
+        assert bytes([len(column)]) + column + b"\x06String\x00" + bytes([len(value)]) + value.encode() in block
+    assert b"\x0arevision()\x06UInt32\x00" + bytes(4) in block
+    stranger = httpx.post(warehouse.clickhouse_url, params=asked, content=question, auth=("gridwatch", "wrong"))
+    assert stranger.headers["x-clickhouse-exception-code"] == "516"
+    assert http.post("/", params=asked | {"default_format": "TSV"}, content="SELECT 1").text == "1\n"
+
+
 def test_an_answer_is_the_end_of_a_request(http: httpx.Client, warehouse: Settings) -> None:
     """Nobody is taken for gone who has had the whole answer, be it streamed, held or empty."""
     log = warehouse.data_dir / "warehouse.out"

@@ -24,6 +24,7 @@ from infra.local.warehouse.faults import (
     UNKNOWN,
     QueryError,
 )
+from infra.local.warehouse.hello import hello, is_hello
 from infra.local.warehouse.query import Query, on
 from infra.local.warehouse.requests import Places, Requests
 from infra.local.warehouse.sessions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Session, Sessions
@@ -96,6 +97,10 @@ class Warehouse:
         with self._requests.known(user.name, exchange.query_id):
             body = exchange.body()
             text, complete = await exchange.statement(body)
+            if is_hello(text, exchange.parameters):
+                exchange.compress()
+                await exchange.answer(200, hello(self._engine.version, self._engine.timezone), {})
+                return
             statement = _parsed(text, user, complete=complete)
             _check_may(statement, user, exchange.method)
             sql.check_parameters(statement, exchange.query_parameters)
