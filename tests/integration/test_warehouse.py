@@ -227,7 +227,27 @@ def test_what_one_request_is_told_no_other_hears(warehouse: Settings, http: http
     assert http.post("/", params={"query": "SELECT throwIf(1)"}).status_code != 200
     assert http.post("/", params={"query": "CREATE TEMPORARY TABLE passing (n UInt8)"}).status_code == 200
     assert http.post("/", params=setting).text not in {"77\n", "1234\n"}
+    replacing = "CREATE OR REPLACE TEMPORARY TABLE passing (n UInt8)"
+    assert http.post("/", params={"query": replacing}).status_code in {200, 400, 500}  # whatever the engine makes of it
     assert "UNKNOWN_TABLE" in http.post("/", params={"query": "SELECT * FROM passing"}).text
+
+    few = {"query": "SELECT number FROM numbers(1000) WHERE number > {least:UInt32} FORMAT CSVWithNames"}
+    bounded = few | {"max_result_bytes": "1000"}
+    assert (
+        http.post("/", params=bounded | {"param_least": "1000"}).text == '"number"\n'
+    )  # empty: asked for again, whole
+    assert "TOO_MANY_ROWS_OR_BYTES" in http.post("/", params=bounded | {"param_least": "1"}).text
+
+
+def test_a_readers_session_may_not_write_whatever_it_sets(warehouse: Settings, table: str) -> None:
+    """Not even with a setting that changes how answers look."""
+    beside = {"session_id": "mine", "output_format_tsv_crlf_end_of_line": "1", "wait_end_of_query": "1"}
+    with httpx.Client(base_url=warehouse.clickhouse_url, auth=("analyst", "analyst")) as analyst:
+        assert analyst.post("/", params=beside, content="SET max_threads = 1").status_code == 200
+        insert = f"WITH 1 AS a INSERT INTO {table} SELECT a, 'x', now()"
+        refused = analyst.post("/", params=beside, content=insert)
+        assert refused.headers["x-clickhouse-exception-code"] == "164"
+        assert analyst.post("/", params=beside, content=f"SELECT count() FROM {table}").text.strip() == "0"
 
 
 def test_errors_carry_the_engines_code(reader: Client) -> None:

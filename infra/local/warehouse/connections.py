@@ -59,8 +59,8 @@ class Connections:
         self._idle.clear()
 
     @asynccontextmanager
-    async def told(self, told: Told, *, changes: bool) -> AsyncIterator[Connection]:
-        """Own a connection for the block that was told just this; after one that *changes* it, nobody does.
+    async def lent(self, told: Told, *, again: bool) -> AsyncIterator[Connection]:
+        """Own a connection for the block that was *told* just this; lend it *again* when all went well.
 
         Raises:
             QueryError: no such database or setting, or a setting that is fixed.
@@ -71,7 +71,7 @@ class Connections:
         except BaseException:
             await self._engine.call("", connection.close)
             raise
-        if changes:
+        if not again:
             await self._engine.call("", connection.close)
         elif (spare := self._keep(told, connection)) is not None:
             await self._engine.call("", spare.close)
@@ -83,17 +83,23 @@ class Connections:
         """Own the session's connection for the block; *settings* are what they were when the block ends.
 
         Raises:
-            QueryError: as `told`.
+            QueryError: as `lent`.
         """
         if session.connection is None:
-            session.connection = await self._open(self._engine.database, {})
+            session.connection = await self._open(self._engine.database, {"readonly": "2"} if read_only else {})
         connection: Connection = session.connection
-        undo = await self._engine.call(connection.tag, _tell, connection.chdb, database, settings, read_only)
+        ask = connection.chdb.query
+        # Under no tag: what tells the connection, and what takes that back, is not to be killed with the statement.
+        if database:
+            await self._engine.call("", ask, f"USE {quoted_name(database)}")
+        undo = await self._engine.call("", _restoring, connection.chdb, settings) if settings else ""
         try:
+            if settings:
+                await self._engine.call("", ask, _set(settings))
             yield connection
         finally:
             if undo:
-                await self._engine.call(connection.tag, connection.chdb.query, undo)
+                await self._engine.call("", ask, undo)
 
     async def _open(self, database: str, settings: dict[str, str]) -> Connection:
         tag = f"connection {next(self._numbers)}"
@@ -112,20 +118,8 @@ class Connections:
         return self._idle.popitem(last=False)[1][1] if len(self._idle) > _MAX_IDLE else None
 
 
-def _tell(chdb: Any, database: str | None, settings: Mapping[str, str], read_only: bool) -> str:
-    """Tell a session's connection what came beside a statement; return the SQL that takes the settings back."""
-    if database:
-        chdb.query(f"USE {quoted_name(database)}")
-    undo = ""
-    if settings:
-        undo = _restoring(chdb, settings)
-        chdb.query(_set(settings))
-    if read_only and chdb.query("SELECT getSetting('readonly')").bytes() == b"0\n":
-        chdb.query("SET readonly = 2")
-    return undo
-
-
 def _restoring(chdb: Any, settings: Mapping[str, str]) -> str:
+    """Return the SQL that gives *settings* back the values they have now."""
     names = ", ".join(map(quoted, settings))
     sql = f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"  # noqa: S608 - quoted
     changed = {found.name: found.value for found in _settings.decode_lines(chdb.query(sql, "JSONEachRow").bytes())}

@@ -1,4 +1,4 @@
-"""The chDB engine of one directory: one owner, a connection for each request, queries that can be stopped.
+"""The chDB engine of one directory: one owner, connections for one request at a time, queries that can be stopped.
 
 An anchor connection keeps the engine up; a connection isolates settings, database and temporary tables, and
 serialises its own calls. The engine releases the GIL, so calls run in threads.
@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -98,19 +98,36 @@ class Engine:
 
     async def _stop(self, tag: str, future: asyncio.Future[Any]) -> None:
         """Kill until the thread is back: its connection must not be closed under it."""
+        loop = asyncio.get_running_loop()
         while not future.done():
-            with suppress(asyncio.CancelledError):  # told twice to stop: still not before the thread is back
-                if tag:
-                    await asyncio.get_running_loop().run_in_executor(self._killers, self._kill, tag)
-                await asyncio.wait({future}, timeout=_KILL_EVERY_S)
+            if tag:
+                await _ended(loop.run_in_executor(self._killers, self._kill, tag))
+            await _ended(future, _KILL_EVERY_S)
         future.exception()
 
     def _kill(self, tag: str) -> None:
-        connection = _connect(self._address)
         try:
-            connection.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(tag)} ASYNC")
-        finally:
-            connection.close()
+            connection = _connect(self._address)
+            try:
+                connection.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(tag)} ASYNC")
+            finally:
+                connection.close()
+        except RuntimeError as error:  # of memory or threads there is least when there is most to kill
+            _log.warning("warehouse_kill_failed", tag=tag, reason=str(error))
+
+
+async def _ended(future: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+    """Wait until *future* has ended, or for *timeout_s*, however often the caller is told meanwhile to stop.
+
+    A kill that nobody waited for could hit the connection's next statement.
+    """
+    told = True
+    while told and not future.done():
+        told = False
+        try:
+            await asyncio.wait({future}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            told = True
 
 
 def quoted(text: str) -> str:

@@ -129,6 +129,8 @@ class Exchange:
 
         The body is left without its last chunk: ended cleanly, some clients report success.
         """
+        if self._ended:  # it happened while the request was tidied away: the client has its answer
+            return
         version_text = "" if "(version" in error.text else f" (version {self._version} (official build))"
         text = f"{str(error).rstrip()}{version_text}\n"
         if not self.started:
@@ -150,8 +152,8 @@ class Exchange:
             self._encoder = Encoder(self.headers.get("accept-encoding", ""))
 
     async def _end(self, body: bytes) -> None:
-        self._ended = True
         await self._send({"type": "http.response.body", "body": body})
+        self._ended = True
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:
         common = {

@@ -46,22 +46,6 @@ class Query:
         result = await self._call(self._connection.chdb.query, text, format_name, params=dict(parameters))
         return result.bytes(), _counts(result)
 
-    async def bounded(
-        self, text: str, format_name: str, parameters: Mapping[str, str], result_bytes: int
-    ) -> tuple[bytes, Counts]:
-        """Return the whole result, of *result_bytes* before its format at most, where that was not told before."""
-        await self.end()
-        result = await self._call(self._bounded, text, format_name, dict(parameters), result_bytes)
-        return result.bytes(), _counts(result)
-
-    def _bounded(self, text: str, format_name: str, parameters: dict[str, str], result_bytes: int) -> Any:
-        ask = self._connection.chdb.query
-        ask(f"SET max_result_bytes = {result_bytes}")
-        try:
-            return ask(text, format_name, params=parameters)
-        finally:
-            ask("SET max_result_bytes = DEFAULT")
-
     async def insert(self, statement: str, format_name: str, first: bytes, rest: AsyncIterator[bytes]) -> Counts:
         """Insert the rows of *first* and *rest*; what is not finished is cancelled by `end`."""
         await self._call(self._start, self._connection.chdb.send_insert, statement, format_name)

@@ -10,7 +10,7 @@ import uvicorn
 
 from infra import logs
 from infra.local.warehouse.access import users_of
-from infra.local.warehouse.engine import Engine, open_engine
+from infra.local.warehouse.engine import open_engine
 from infra.local.warehouse.server import Warehouse
 from infra.settings import Settings
 
@@ -26,12 +26,14 @@ def serve(settings: Settings, listener: socket.socket, confined_by: str | None) 
         SetupError: another process owns the directory, or the engine cannot open it.
     """
     with open_engine(settings.data_dir / "warehouse", settings.clickhouse_database) as engine:
-        asyncio.run(_serve(engine, settings, listener, confined_by))
+        app = Warehouse(engine, users_of(settings))
+        host, port = listener.getsockname()[:2]
+        _log.info("warehouse_ready", host=host, port=port, version=engine.version, confined_by=confined_by)
+        asyncio.run(_serve(app, listener))  # uvicorn leaves requests unfinished; this waits until they have ended
+        app.close()
 
 
-async def _serve(engine: Engine, settings: Settings, listener: socket.socket, confined_by: str | None) -> None:
-    """Answer requests until SIGTERM or SIGINT."""
-    app = Warehouse(engine, users_of(settings))
+async def _serve(app: Warehouse, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -43,10 +45,7 @@ async def _serve(engine: Engine, settings: Settings, listener: socket.socket, co
     )
     # An answer broken off on purpose is an error in uvicorn's eyes; our own are logged where they happen.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    host, port = listener.getsockname()[:2]
     for stop in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops on them and then raises them again, which would end the process before the engine is closed.
         signal.signal(stop, signal.SIG_IGN)
-    _log.info("warehouse_ready", host=host, port=port, version=engine.version, confined_by=confined_by)
     await uvicorn.Server(config).serve([listener])
-    app.close()

@@ -118,22 +118,32 @@ class Warehouse:
         """Run one statement that its user may run, and send what it returns."""
         insert = asked.statement.insert
         if insert is not None:
-            async with self._query(asked) as query:
+            async with self._query(asked, whole=False) as query:
                 await _insert(asked.exchange, query, insert, text[insert.data_at :], body)
             return
         if asked.statement.kills is None:
             wanted = _text_of(text)
         else:
             wanted = self._requests.kill(asked.statement.kills, None if asked.user.writes else asked.user.name)
-        async with _until_gone(asked.exchange), self._query(asked) as query:
-            await _send_result(asked, query, wanted, self._whole_bytes)
+        asked.exchange.compress()
+        async with _until_gone(asked.exchange):
+            if (blocks := asked.blocks) is not None:
+                async with self._query(asked, whole=False) as query:
+                    await _send_blocks(asked, query, blocks, wanted)
+            if not asked.exchange.started:
+                # Or an empty stream, which had no block to take the header from: the whole answer has one.
+                async with self._query(asked, whole=True) as query:
+                    await _send_whole(asked, query, wanted)
 
     @asynccontextmanager
-    async def _query(self, asked: Asked) -> AsyncIterator[Query]:
-        """Own a place, a connection, and the session if one is named, for one statement."""
+    async def _query(self, asked: Asked, *, whole: bool) -> AsyncIterator[Query]:
+        """Own a place, a connection, and the session if one is named, for one statement.
+
+        A result that is held *whole* is bounded.
+        """
         exchange, user, statement = asked
         settings = user.capped(exchange.settings)
-        if statement.insert is None and asked.blocks is None:
+        if whole and not statement.is_stateful:
             settings["max_result_bytes"] = str(self._whole_bytes)
         async with (
             self._session(exchange, user) as session,
@@ -154,7 +164,7 @@ class Warehouse:
         if not user.writes or exchange.method == "GET":
             settings["readonly"] = "2"
         told = Told(database or self._engine.database, frozenset(settings.items()))
-        return self._connections.told(told, changes=statement.is_stateful)
+        return self._connections.lent(told, again=statement.leaves_nothing)
 
     def _places(self, user: User, statement: sql.Statement) -> Places:
         if statement.writes:
@@ -229,29 +239,21 @@ def _text_of(text: bytes) -> str:
         raise QueryError(SYNTAX_ERROR, "A statement is UTF-8. (SYNTAX_ERROR)") from error
 
 
-async def _send_result(asked: Asked, query: Query, text: str, whole_bytes: int) -> None:
+async def _send_whole(asked: Asked, query: Query, text: str) -> None:
     """Run any statement but an INSERT with rows, and send what it returns."""
-    exchange, name, blocks = asked.exchange, asked.format, asked.blocks
-    exchange.compress()
-    if blocks is None:
-        result, counts = await query.whole(text, name, exchange.query_parameters)
-    else:
-        await _send_blocks(exchange, query, blocks, (text, name))
-        if exchange.started:
-            return
-        # An empty stream has no block to take the header from: run once more, the whole answer has one.
-        result, counts = await query.bounded(text, name, exchange.query_parameters, whole_bytes)
-    await exchange.answer(200, result, result_headers(name, counts))
+    result, counts = await query.whole(text, asked.format, asked.exchange.query_parameters)
+    await asked.exchange.answer(200, result, result_headers(asked.format, counts))
 
 
-async def _send_blocks(exchange: Exchange, query: Query, blocks: Joiner, what: tuple[str, str]) -> None:
+async def _send_blocks(asked: Asked, query: Query, blocks: Joiner, text: str) -> None:
     """Send a result as it comes; nothing is sent when it is empty and a header is wanted."""
-    async for block, counts in query.stream(*what, exchange.query_parameters):
+    exchange = asked.exchange
+    async for block, counts in query.stream(text, asked.format, exchange.query_parameters):
         if not exchange.started:
-            await exchange.begin(result_headers(what[1], counts))
+            await exchange.begin(result_headers(asked.format, counts))
         await exchange.part(blocks.add(block))
     if exchange.started:
         await exchange.part(blocks.end)
         await exchange.end()
     elif not blocks.has_header:
-        await exchange.answer(200, b"", result_headers(what[1], {}))
+        await exchange.answer(200, b"", result_headers(asked.format, {}))

@@ -69,11 +69,17 @@ class Statement(NamedTuple):
         return self.verb in {"SET", "USE"} or self.temporary
 
     @property
+    def leaves_nothing(self) -> bool:
+        """Tell whether a connection is afterwards what it was before, for all that is known of it."""
+        return (self.reads or self.verb == "INSERT") and not self.is_stateful
+
+    @property
     def streams(self) -> bool:
         """Tell whether its result comes block by block."""
         return self.verb in {"SELECT", "WITH", "FROM", "("}
 
 
+_MAKING: Final = frozenset({"CREATE", "DROP", "ATTACH", "REPLACE"})
 _READING: Final = frozenset(
     {"SELECT", "WITH", "FROM", "(", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "EXISTS", "SET", "USE"}
 )
@@ -195,7 +201,7 @@ def parse(text: bytes, fixed: Collection[str] = ()) -> Statement:
     return Statement(
         first.text,
         format=_trailing_format(text, rest),
-        temporary=first.text in {"CREATE", "DROP"} and [token.text for token in rest[:1]] == ["TEMPORARY"],
+        temporary=first.text in _MAKING and "TEMPORARY" in [token.text for token in rest[:3]],  # after OR REPLACE, too
         binds_names=any(token.text.upper() == "IDENTIFIER" for token in rest),
         kills=_killed(rest) if first.text == "KILL" else None,
     )
