@@ -36,6 +36,12 @@ def die(event: str, **fields: Any) -> NoReturn:
     os._exit(EXIT_CRASH)
 
 
+def die_with(task: asyncio.Future[None]) -> None:
+    """End the process when the group's *task* has failed: partitions would move no more, and a stop wait for ever."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        die("coordination_failed", reason=str(error))
+
+
 async def or_die(work: Awaitable[None]) -> None:
     """Await *work*; an error in it ends the process before anything is acked.
 

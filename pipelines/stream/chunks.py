@@ -18,6 +18,7 @@ from mode.utils.queues import FlowControlEvent
 
 from infra import aiokafka_speed  # noqa: F401 - it changes aiokafka
 from infra.clock import boot_s
+from pipelines.process import die_with
 
 _FETCH_WAIT_MS, _IDLE_FETCH_WAIT_MS = 5, 100
 _POLL_S = 0.1  # Faust's 1 s would be waited out when inputs are resumed while nothing comes from the others
@@ -41,6 +42,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             return is_member
 
         coordinator._do_heartbeat = heartbeat
+        coordinator._coordination_task.add_done_callback(die_with)
 
     async def _fetch_records(self, consumer: Any, *args: Any, **kwargs: Any) -> Any:
         """Poll; while records come, a fetch does not wait for them (Faust hard-codes 1,500 ms).
