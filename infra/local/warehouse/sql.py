@@ -201,10 +201,16 @@ def parse(text: bytes, fixed: Collection[str] = ()) -> Statement:
     return Statement(
         first.text,
         format=_trailing_format(text, rest),
-        temporary=first.text in _MAKING and "TEMPORARY" in [token.text for token in rest[:3]],  # after OR REPLACE, too
+        temporary=first.text in _MAKING and _kind_made(rest) == "TEMPORARY",
         binds_names=any(token.text.upper() == "IDENTIFIER" for token in rest),
         kills=_killed(rest) if first.text == "KILL" else None,
     )
+
+
+def _kind_made(rest: list[Token]) -> str:
+    """Return the word after CREATE, or after CREATE OR REPLACE."""
+    words = [token.text for token in rest[:3]]
+    return next(iter(words[2:] if words[:2] == ["OR", "REPLACE"] else words), "")
 
 
 def _killed(rest: list[Token]) -> str | None:
