@@ -136,6 +136,8 @@ def lived(settings: Settings) -> str:
         district.ask(case_id, Move.ACKNOWLEDGE, WORKER, utc_now(), "c-1")
         assert answered(district, "c-1").verdict is Verdict.ACCEPTED
         caught_up(settings)
+        ticked = lambda: max(end for _, end in bounds(settings, CLOCK_TICKS.name).values()) > 0  # noqa: E731
+        eventually(ticked, within_s=30, what="a tick is written")
     first, end = max(bounds(settings, CLOCK_TICKS.name).items(), key=lambda found: found[1][1])[0], 1
     client = admin(settings)
     for deleted in client.delete_records([TopicPartition(CLOCK_TICKS.name, first, end)]).values():
