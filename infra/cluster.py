@@ -24,6 +24,12 @@ _OF_COLUMNS: Final = re.compile(r"\b(?:ADD|DROP|RENAME|COMMENT) COLUMN\b")
 _REPLICA: Final = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
 
 
+def table_made(statement: str) -> str | None:
+    """Return the name of the table that *statement* makes, if it makes one."""
+    found = _TABLE.fullmatch(statement)
+    return found[1] if found else None
+
+
 def on_cluster(statement: str, cluster: str) -> list[str]:
     """Return what *statement* is on *cluster*, in the order to run it.
 

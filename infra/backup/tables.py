@@ -4,7 +4,6 @@ What the tables are is in the migrations; a backup names those that had run, and
 exactly these, fills the tables, then runs the rest: a later migration finds the rows it would have found.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +14,12 @@ from clickhouse_connect.driver.exceptions import Error
 
 from infra.backup.manifest import Draft, TableCopy
 from infra.clickhouse import fault
-from infra.cluster import LOCAL
+from infra.cluster import LOCAL, table_made
 from infra.migrate import MIGRATIONS, Target, applied, load, migrate
 from schemas.errors import SetupError
 
 _PIECE_BYTES: Final = 1 << 20
 _OF_MIGRATE: Final = ("schema_migrations", "schema_migrations" + LOCAL)
-_MADE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 # Rows go in as they came out: not merged, not dropped as repeats, and months of them at once.
 _AS_THEY_ARE: Final = {"optimize_on_insert": 0, "insert_deduplicate": 0, "max_partitions_per_insert_block": 0}
 _TABLES: Final = """
@@ -53,7 +51,7 @@ def known_tables() -> list[str]:
     A rebuild's and a roll-up's half-made tables are none of them, nor what somebody made by hand.
     """
     statements = [statement for migration in load(MIGRATIONS) for statement in migration.statements]
-    names = [found[1] for statement in statements if (found := _MADE.match(statement))]
+    names = [name for statement in statements if (name := table_made(statement))]
     return sorted({*names, *(name + LOCAL for name in names)})
 
 
