@@ -23,7 +23,7 @@ def run(app: faust.App) -> NoReturn:
     """Run *app* as this process's worker until SIGTERM."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     sys.setswitchinterval(0.0005)  # the consumer's thread waits this long for ours whenever it wakes, 5 ms by default
-    gc.set_threshold(50_000, 20, 100)  # a chunk is ten thousand objects that die together
+    gc.set_threshold(500_000, 20, 100)  # a chunk is ten thousand objects that die together
     worker = faust.Worker(app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it writes escape codes into log files
     worker.execute_from_commandline()

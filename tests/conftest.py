@@ -59,10 +59,12 @@ def process(module: str, settings: Settings, *args: str, log: Path) -> Iterator[
 
 
 @contextmanager
-def running_broker(settings: Settings, within_s: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+def running_broker(
+    settings: Settings, within_s: float = 60.0, entry: tuple[str, ...] = ("infra.local.broker",)
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a real Kafka broker, every topic applied, until the block ends."""
     log = settings.data_dir / "broker.out"
-    with process("infra.local.broker", settings, log=log) as child:
+    with process(entry[0], settings, *entry[1:], log=log) as child:
 
         def ready() -> bool:
             if child.poll() is not None:

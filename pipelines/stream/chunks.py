@@ -7,11 +7,9 @@ around rebalances. Each override says which bug of faust-streaming 0.15.3 it ans
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import faust
-from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.queues import FlowControlEvent
@@ -92,9 +90,8 @@ class ChunkConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if fetched is None or self.should_stop:
             return
-        if not self.flow_active:
-            with suppress(IllegalStateError):  # partitions have just left: what follows that seeks again
-                await self.perform_seek()
+        if not self.flow_active:  # stock seeks here, beside the seek of the recovery under way: lanes opened twice
+            self._dropped.update(tp for tp in fetched if tp.topic in self.app.lanes.inputs.all)
             return
         for tp, records in fetched.items():
             if not self.flow_active or generation != self.app.consumer_generation_id:
@@ -176,8 +173,8 @@ class ChunkConsumer(driver.Consumer):
 
         Called on every rebalance and recovery.
         """
-        tracked: tuple[Any, ...] = (self._delivered, self._expected, self._acked, self._acked_index)
-        for known in (*tracked, self._refetched, self._dropped):
+        tracked: tuple[Any, ...] = (self._delivered, self._expected, self._acked, self._acked_index, self._refetched)
+        for known in tracked:
             known.clear()
         self._is_seeking = True
         try:
@@ -188,6 +185,8 @@ class ChunkConsumer(driver.Consumer):
                 if o is not None and tp.topic in self.app.lanes.inputs.all
             }
             self._expected.update(committed)
+            # What has no commit was not sought: it is fetched from its beginning, whatever was read of it before.
+            self._dropped = {tp for tp in self.assignment() if tp.topic in self.app.lanes.inputs.all} - committed.keys()
             # Still seeking: a chunk delivered before its lane is open would have nowhere to go.
             await self.app.on_seeked(committed)
         finally:

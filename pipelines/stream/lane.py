@@ -169,8 +169,11 @@ class Lane:
                 chunk.needs = {tp.topic: end for tp, end in ends.items()}
 
     def _next(self) -> list[Chunk]:
-        """Return the first chunks, of one input, that may be applied now: openers, then followers, then ticks."""
-        for topic in self._inputs.all:
+        """Return the first chunks, of one input, that may be applied now: openers before followers.
+
+        A tick that may goes first: it has waited for what it needs, and what came since is of the next.
+        """
+        for topic in (self._inputs.ticks, *self._inputs.timed):
             waiting, batch, records = self._waiting[topic], list[Chunk](), 0
             while waiting and topic not in self.stopped and records < MOST_AT_ONCE and self._is_ready(waiting[0]):
                 batch.append(waiting.popleft())

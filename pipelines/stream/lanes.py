@@ -60,14 +60,14 @@ class Lanes:
         Raises:
             SetupError: an input was made anew under the engine's feet.
         """
-        if not self._recovered or self._lanes:
-            return
-        whole = self._whole_partitions()
+        generation, whole = self._app.consumer_generation_id, self._whole_partitions()
         if not whole:
             return
         tps = [TP(topic, p) for p in whole for topic in self.inputs.all]
         ends = await self.ends(tps)
         earliest = await self._app.consumer.earliest_offsets(*tps)
+        if not self._recovered or self._lanes or generation != self._app.consumer_generation_id:
+            return  # looked at last: while the broker was asked, another seek may have come, or partitions gone
         starts = {tp: expected.get(tp, earliest.get(tp) or 0) for tp in tps}
         for p in whole:
             lane = Lane(p, self._make_program(p), self.inputs, self, {t: starts[TP(t, p)] for t in self.inputs.all})

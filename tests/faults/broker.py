@@ -9,13 +9,15 @@ from infra.reference import publish
 from infra.settings import Settings
 from tests.conftest import running_broker
 
+PLAIN = ("infra.local.broker",)
+
 
 class Broker:
     """One embedded broker as a process; killed at the end."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make a broker for *settings*; it is not started yet."""
-        self.settings = settings
+    def __init__(self, settings: Settings, *entry: str) -> None:
+        """Make a broker that is `python -m entry…`; it is not started yet."""
+        self.settings, self._entry = settings, entry or PLAIN
         self._stack = ExitStack()
         self._child: Popen[bytes] | None = None
 
@@ -30,7 +32,7 @@ class Broker:
 
     def start(self, within_s: float = 60.0) -> None:
         """Start it; return when every topic is there."""
-        self._child = self._stack.enter_context(running_broker(self.settings, within_s))
+        self._child = self._stack.enter_context(running_broker(self.settings, within_s, self._entry))
 
     @property
     def has_ended(self) -> bool:

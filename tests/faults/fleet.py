@@ -7,7 +7,7 @@ started again under the same name, and its exit code is kept.
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -26,9 +26,15 @@ MANY = 5  # deaths in a row before a lane was open: this is no fault of the engi
 class Fleet:
     """Workers of one stack by name; whatever is left at the end is killed."""
 
-    def __init__(self, settings: Settings, *entry: str) -> None:
-        """Make a fleet whose workers run `python -m entry…`; none is started yet."""
-        self.settings, self._entry = settings, entry or REAL
+    def __init__(self, settings: Settings, *entry: str, ways: Mapping[str, str] | None = None) -> None:
+        """Make a fleet whose workers run `python -m entry…`; none is started yet.
+
+        Args:
+            settings: what they share.
+            entry: the normal worker, if left out.
+            ways: addresses of the broker, by worker, for those that have their own way there.
+        """
+        self.settings, self._entry, self._ways = settings, entry or REAL, ways or {}
         self._children: dict[str, Popen[bytes]] = {}
         self._log_from: dict[str, int] = {}
         self._stack = ExitStack()
@@ -50,7 +56,8 @@ class Fleet:
         for name in names:
             log = self._log(name)
             self._log_from[name] = log.stat().st_size if log.exists() else 0
-            settings = self.settings.model_copy(update={"worker_id": name})
+            kafka = self._ways.get(name, self.settings.kafka)
+            settings = self.settings.model_copy(update={"worker_id": name, "kafka": kafka})
             self._children[name] = self._stack.enter_context(process(module, settings, *args, log=log))
 
     def kill(self, name: str) -> None:
@@ -68,13 +75,15 @@ class Fleet:
         """SIGCONT."""
         self._children[name].send_signal(signal.SIGCONT)
 
-    def stop(self, *names: str) -> None:
-        """SIGTERM the named, or all, and wait until they have ended."""
+    def stop(self, *names: str) -> float:
+        """SIGTERM the named, or all, and wait until they have ended; return after how many seconds they had."""
+        began = time.monotonic()
         ending = {name: self._children.pop(name) for name in names or list(self._children)}
         for child in ending.values():
             child.terminate()
         for name, child in ending.items():
             eventually(lambda ended=child: ended.poll() is not None, within_s=30, what=f"{name} ends on SIGTERM")
+        return time.monotonic() - began
 
     def tend(self) -> None:
         """Start again whatever ended by itself."""

@@ -1,4 +1,4 @@
-"""Live load: workers report and move cases, and a ledger keeps what the broker acknowledged.
+"""Live load: workers report and move cases, cameras see things, and a ledger keeps what the broker acknowledged.
 
 Each case follows one of four plans drawn by seed: left alone (its clocks climb the ladder), acknowledged,
 handled, or verified. On the way it is asked for moves that its stage forbids: a worker that took such a
@@ -12,18 +12,21 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Self
 
+import msgspec
 from msgspec import Struct
 
 from infra.clock import utc_now
 from infra.kafka import Producer
 from pipelines.domain import ids
 from schemas import codec
+from schemas.cameras import CameraEvent, CameraEventKind, Phase
 from schemas.cases import Command, Move
 from schemas.grid import Role
-from schemas.topics import CASE_COMMANDS, REPORTS
+from schemas.topics import CAMERA_EVENTS, CASE_COMMANDS, REPORTS
 from tests.builders import REGISTRY, a_report
 
 _BATCH_S = 0.05
+_CASE_SCORE = 0.6  # from here on, the policy opens a case of what a camera sees
 _PLANS: tuple[tuple[tuple[Move, bool], ...], ...] = (  # moves, and whether the checker asks instead of the worker
     (),
     ((Move.HANDLE, False), (Move.ACKNOWLEDGE, False)),
@@ -67,6 +70,7 @@ class Sent(Struct, kw_only=True):
 
     reports: dict[str, str] = {}  # report id -> case id
     commands: set[str] = set()
+    sightings: dict[str, str | None] = {}  # alert id -> the case that opens with it, if any
     bad: int = 0  # records that nobody can process
 
 
@@ -110,6 +114,7 @@ class Load:
     def send_batch(self, n: int) -> None:
         """Send *n* reports, then, when they are acknowledged, what is asked of their cases."""
         self.spoil(sum(self._rng.random() < self._bad_share for _ in range(n)))
+        self.see(n // 4)
         self._ask([command for case_id in self.report(n) for command in self._plan(case_id)])
 
     def spoil(self, n: int) -> None:
@@ -124,6 +129,36 @@ class Load:
         cases = {report_id: ids.case_id(grid, report_id) for report_id, grid in grids.items()}
         self.sent.reports.update(cases)
         return list(cases.values())
+
+    def see(self, n: int) -> None:
+        """Let cameras open *n* events and end them; every other one scores high enough for a case."""
+        events = [event for number in range(n) for event in self._sighting(number)]
+        _await(
+            [
+                self._producer.send(
+                    CAMERA_EVENTS, key=event.grid_id, ce_id=_sighting_id(event), at=event.occurred_at, value=event
+                )
+                for event in events
+            ]
+        )
+        for event in events:
+            opens = event.phase is Phase.OPEN and event.score > _CASE_SCORE
+            case_id = ids.case_id(event.grid_id, event.event_id) if opens else None
+            self.sent.sightings[_sighting_id(event)] = case_id
+
+    def _sighting(self, number: int) -> list[CameraEvent]:
+        camera, now = self._rng.choice(_CAMERAS), utc_now()
+        event = CameraEvent(
+            event_id=f"{self._name}-seen-{len(self.sent.sightings) + number}",
+            camera_id=camera.id,
+            grid_id=camera.grid_id,
+            kind=CameraEventKind.ACTIVITY,
+            phase=Phase.OPEN,
+            occurred_at=now,
+            started_at=now,
+            score=(0.9, 0.3)[number % 2],
+        )
+        return [event, msgspec.structs.replace(event, phase=Phase.END)]
 
     def acknowledge(self, cases: Iterable[str]) -> None:
         """Let the grid's worker acknowledge *cases*."""
@@ -163,6 +198,12 @@ def _command(case_id: str, number: int, move: Move, by_checker: bool = False) ->
     return Command(command_id=f"{case_id}-{number}", case_id=case_id, move=move, by=by, requested_at=utc_now())
 
 
+def _sighting_id(event: CameraEvent) -> str:
+    """Return the id of the event's record; its alert has the same."""
+    return f"{event.event_id}:{event.phase}"
+
+
+_CAMERAS = sorted(REGISTRY.cameras.values(), key=lambda camera: camera.id)
 _GRIDS = sorted(grid for grid in REGISTRY.grids if REGISTRY.people_for(grid, Role.FULL_TIME))
 
 

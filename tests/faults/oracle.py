@@ -1,8 +1,8 @@
 """What must have come of a run, by a model that knows no chunks, lanes, partitions in motion, or deaths.
 
-The same pure rules read the same topics at leisure: all reports, all commands, then time as far as the
-engine says it has come. Their outputs and their state must be the engine's, byte for byte; the broker's
-order and the acknowledgements of the load are checked beside them.
+The same pure rules read the same topics at leisure: all reports, all that cameras saw, all commands, then
+time as far as the engine says it has come. Their outputs and their state must be the engine's, byte for
+byte; the broker's order and the acknowledgements of the load are checked beside them.
 """
 
 from collections import defaultdict
@@ -30,6 +30,7 @@ from schemas.topics import (
     ALERTS_CAMERA,
     ALERTS_SAFETY,
     ALERTS_SLA,
+    CAMERA_EVENTS,
     CASE_COMMANDS,
     CASE_EVENTS,
     CASE_RESULTS,
@@ -72,7 +73,7 @@ def disagreements(settings: Settings, sent: Sent) -> list[str]:
 
 
 def _acknowledged(settings: Settings, sent: Sent, seen: Mapping[str, Contents]) -> Iterator[str]:
-    """Every acknowledged report has one case, every acknowledged command a result; ledgers have no gaps."""
+    """Every report has its case, every sighting its alert, every command a result; ledgers have no gaps."""
     opened: dict[str, list[str]] = defaultdict(list)
     numbers: dict[str, set[int]] = defaultdict(set)
     for event in _values(CASE_EVENTS, seen[CASE_EVENTS.name]):
@@ -80,7 +81,9 @@ def _acknowledged(settings: Settings, sent: Sent, seen: Mapping[str, Contents]) 
         if event.number == 1:
             opened[event.case_id].append(event.event_id)
     results = {result.command_id for result in _values(CASE_RESULTS, seen[CASE_RESULTS.name])}
-    yield from _differs("acknowledged reports without a case", set(sent.reports.values()) - opened.keys())
+    due = {*sent.reports.values(), *(case_id for case_id in sent.sightings.values() if case_id)}
+    yield from _differs("acknowledged reports and sightings without a case", due - opened.keys())
+    yield from _differs("sightings without an alert", sent.sightings.keys() - seen[ALERTS_SAFETY.name].keys())
     yield from _differs("cases opened twice", {case for case, events in opened.items() if len(events) > 1})
     yield from _differs("acknowledged commands without a result", sent.commands - results)
     gaps = {case for case, found in numbers.items() if found != set(range(1, len(found) + 1))}
@@ -156,7 +159,7 @@ def replay(settings: Settings, until: Mapping[int, datetime]) -> Model:
             if output.topic in outputs:
                 outputs[output.topic][codec.header(output.headers, "ce_id") or ""].add(output.value or b"")
 
-    for topic in (REPORTS, CASE_COMMANDS):
+    for topic in (REPORTS, CAMERA_EVENTS, CASE_COMMANDS):
         for message in read_to_end(settings, topic):
             try:
                 keep(programs[message.partition() or 0].take(str(message.topic()), _record(message)))
@@ -205,6 +208,14 @@ def uncommitted(
     finally:
         reader.close()
     return left
+
+
+def applied_but_not_committed(settings: Settings, partitions: Iterable[int]) -> dict[str, int]:
+    """Return how many records of *partitions* state reflects that are not committed: what a restart reads again."""
+    done = {(at.topic, at.partition): at.offset for at in committed(settings, APP_ID)}
+    recovered = _recovered(settings)
+    ahead = {(t, p): offset - done.get((t, p), 0) for p in partitions for t, offset in recovered[p].positions.items()}
+    return {f"{topic}/{p}": n for (topic, p), n in ahead.items() if n > 0}
 
 
 def repeats(settings: Settings, topic: Topic) -> int:

@@ -18,13 +18,15 @@ from infra.settings import Settings
 from schemas.topics import DEAD_LETTERS, STATE_CHANGELOG
 from tests.faults.broker import Broker
 from tests.faults.fleet import Fleet
+from tests.faults.link import Link
 from tests.faults.load import Load, Sent
-from tests.faults.oracle import JUDGED, disagreements, repeats, uncommitted
+from tests.faults.oracle import JUDGED, applied_but_not_committed, disagreements, repeats, uncommitted
 
 BOTH = ("worker-1", "worker-2")
 MOVE_EVERY_S = 6.0
 # R15: who leaves is missed after its session, 6 s here; who leaves while that is dealt with, after another one.
 PAUSE_AT_MOST_S = 15.0
+STOPPED_WITHIN_S = 10.0  # R18
 BACKLOG = 20  # commands of each case that come before the one that counts
 BEHIND = ("small_fetches", "slow_agents", "slow_acks")  # hardships under which a backlog takes seconds
 COMMIT_WITHIN_S = 30.0  # R17: after the last fault and the last record, every commit is at the end
@@ -71,6 +73,44 @@ def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, 
             fleet.freeze(victim)
             fleet.run_for(2 * stack.settings.session_timeout_s)
             fleet.thaw(victim)
+            fleet.run_for(3.0)
+    fleet.await_open()
+    return judge(stack, fleet, load.sent)
+
+
+def restarts(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3, per_s: int = 120) -> list[str]:
+    """SIGTERM one of two workers at a time under live load: it ends soon, and nothing that it did is done again."""
+    found = []
+    fleet.start(*BOTH)
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        for _ in range(rounds):
+            fleet.run_for(rng.uniform(1.0, 3.0))
+            victim = rng.choice(BOTH)
+            partitions = fleet.open_partitions(victim)
+            took_s = fleet.stop(victim)
+            print(f"{victim} with {partitions} ended {took_s:.1f} s after SIGTERM")
+            if took_s > STOPPED_WITHIN_S:
+                found.append(f"{victim} took {took_s:.1f} s to end")
+            if again := applied_but_not_committed(stack.settings, partitions):
+                found.append(f"{victim} left records to be read again: {again}")
+            fleet.start(victim)
+            fleet.await_open()
+    found += judge(stack, fleet, load.sent)
+    repeated = {topic.name: n for topic in JUDGED if (n := repeats(stack.settings, topic))}
+    return [*found, f"records repeated: {repeated}"] if repeated else found
+
+
+def cuts(stack: Stack, fleet: Fleet, rng: random.Random, *, link: Link, rounds: int = 2, per_s: int = 120) -> list[str]:
+    """One of two workers loses its way to the broker for twice its session: by silence, then by resets."""
+    fleet.start(*BOTH)
+    fleet.await_open()
+    with _load(stack, rng, per_s) as load:
+        for number in range(rounds):
+            fleet.run_for(rng.uniform(1.0, 2.0))
+            (link.hang_up if number % 2 else link.fall_silent)()
+            fleet.run_for(2 * stack.settings.session_timeout_s)
+            link.mend()
             fleet.run_for(3.0)
     fleet.await_open()
     return judge(stack, fleet, load.sent)
@@ -168,11 +208,18 @@ def blackout(stack: Stack, fleet: Fleet, rng: random.Random) -> list[str]:
     stack.broker.start()
     fleet.start(*BOTH)
     fleet.await_open()
-    return judge(stack, fleet, load.sent)
+    return judge(stack, fleet, load.sent, may_end=True)
 
 
-def judge(stack: Stack, fleet: Fleet, sent: Sent) -> list[str]:
-    """Let the engine come to rest, stop it, and compare everything with the model."""
+def judge(stack: Stack, fleet: Fleet, sent: Sent, *, may_end: bool = False) -> list[str]:
+    """Let the engine come to rest, stop it, and compare everything with the model.
+
+    Args:
+        stack: what the engine ran on.
+        fleet: its workers.
+        sent: what the load got acknowledged.
+        may_end: workers may have ended by themselves: what befell them was more than a worker lives through.
+    """
     quiet = utc_now()
     found = []
     if not fleet.comes_true(lambda: not uncommitted(stack.settings), within_s=COMMIT_WITHIN_S):
@@ -182,9 +229,11 @@ def judge(stack: Stack, fleet: Fleet, sent: Sent) -> list[str]:
     fleet.stop()
     found += disagreements(stack.settings, sent)
     repeated = sum(repeats(stack.settings, topic) for topic in JUDGED)
+    if fleet.exits and not may_end:
+        found.append(f"workers ended by themselves with {fleet.exits}")
     print(
-        f"{len(sent.reports)} reports, {len(sent.commands)} commands, {fleet.kills} kills, "
-        f"workers that ended by themselves {fleet.exits}, records repeated {repeated}"
+        f"{len(sent.reports)} reports, {len(sent.sightings)} sightings, {len(sent.commands)} commands, "
+        f"{fleet.kills} kills, workers that ended by themselves {fleet.exits}, records repeated {repeated}"
     )
     return found
 

@@ -4,8 +4,12 @@ import random
 
 import pytest
 
+from infra.kafka import Producer
 from tests.faults import scenarios
+from tests.faults.broker import Broker
+from tests.faults.conftest import settings_of_its_own
 from tests.faults.fleet import HARD, Fleet
+from tests.faults.link import Link
 from tests.faults.scenarios import Stack
 
 pytestmark = pytest.mark.timeout(400)  # what stands still is told by the scenario, which waits for less
@@ -39,6 +43,27 @@ def test_each_bad_record_is_one_dead_letter_and_stops_nothing(stack: Stack, seed
     """R8: one per cent poison among good records."""
     with Fleet(stack.settings) as fleet:
         _sound(scenarios.poison(stack, fleet, random.Random(seed)))
+
+
+def test_a_planned_restart_is_quick_and_repeats_nothing(stack: Stack, seed: int) -> None:
+    """R18: SIGTERM under load."""
+    with Fleet(stack.settings) as fleet:
+        _sound(scenarios.restarts(stack, fleet, random.Random(seed)))
+
+
+@pytest.mark.faults
+def test_a_worker_that_loses_its_way_to_the_broker_harms_nothing(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """R16 by the network: the other worker takes over, and what the cut-off one still holds changes nothing."""
+    settings = settings_of_its_own(tmp_path_factory)
+    with (
+        Link() as link,
+        Broker(settings, *link.broker) as broker,
+        Producer(settings, "test") as producer,
+        Fleet(settings, ways={scenarios.BOTH[1]: f"127.0.0.1:{link.port}"}) as fleet,
+    ):
+        _sound(scenarios.cuts(Stack(settings, broker, producer), fleet, random.Random(seed), link=link))
 
 
 @pytest.mark.faults

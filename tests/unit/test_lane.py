@@ -142,6 +142,19 @@ async def test_a_tick_waits_for_all_it_was_told_of() -> None:
     assert [line for line in story if line == "tick" or line[-1].isdigit()] == ["reports 0", "commands 0", "tick"]
 
 
+async def test_a_tick_that_may_goes_before_what_came_after_it() -> None:
+    """It does not wait for more than it was told of, though that is there too."""
+    script = Script()
+    script.known_ends = {"reports": 1}
+    story = await story_of(script, chunk("reports", 0), chunk("commands", 0), tick_chunk(0, reports=1, commands=0))
+
+    assert [line for line in story if line in {"reports 0", "commands 0", "tick"}] == [
+        "reports 0",
+        "tick",
+        "commands 0",
+    ]
+
+
 async def test_a_tick_that_waits_in_vain_is_abandoned_not_acked() -> None:
     """At a rebalance, chunks that never became ready are let go uncommitted."""
     assert await story_of(Script(), tick_chunk(0, reports=5)) == ["abandoned ticks"]

@@ -1,0 +1,315 @@
+"""What the engine changes in Faust, each change by the bug that it answers (docs/stream-engine.md has the list)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.queues import FlowControlQueue
+
+from infra.clock import boot_s
+from infra.settings import Settings
+from pipelines import process
+from pipelines.stream.app import StreamApp, create_stream_app
+from pipelines.stream.chunks import ChunkConsumer, ChunkConsumerThread
+from pipelines.stream.program import Inputs, Settled
+from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
+
+INPUTS = Inputs(openers=("reports",), followers=("commands",), ticks="ticks")
+REPORTS, COMMANDS, TICKS = (TP(topic, 0) for topic in INPUTS.all)
+HERE = {REPORTS, COMMANDS, TICKS, TP("engine-state-changelog", 0)}
+
+
+class Ended(BaseException):
+    """The process ended; its argument is the exit code."""
+
+
+class Idle:
+    """A program that does nothing."""
+
+    def load(self, state: Mapping[bytes, bytes]) -> None: ...
+
+    def settle(self) -> Settled:
+        return Settled([], [])
+
+
+@pytest.fixture(autouse=True)
+def _ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr("os._exit", end)
+
+
+@pytest.fixture
+async def app(monkeypatch: pytest.MonkeyPatch) -> StreamApp:
+    """An app that was given every partition, connected to nothing."""
+    settings = Settings(partitions=1)
+    made = create_stream_app("engine", settings, inputs=INPUTS, make_program=lambda _: Idle())  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(made.consumer, "assignment", lambda: HERE)
+    return made
+
+
+@pytest.fixture
+def consumer(app: StreamApp) -> Any:
+    return app.consumer
+
+
+@pytest.fixture
+def seeks(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[TP, int]]:
+    """Where the consumer was sought to, in order."""
+    found: list[tuple[TP, int]] = []
+
+    async def seek(tp: TP, offset: int) -> None:
+        found.append((tp, offset))
+
+    monkeypatch.setattr(consumer, "_seek", seek)
+    return found
+
+
+def fetched(*offsets: int) -> list[Any]:
+    return [SimpleNamespace(offset=o, timestamp=0, timestamp_type=1, key=b"k", value=b"v") for o in offsets]
+
+
+async def chunks(consumer: Any, monkeypatch: pytest.MonkeyPatch, records: dict[TP, list[Any]]) -> list[Any]:
+    """Return what the consumer delivers of one fetch."""
+
+    async def wait_next(_: float) -> Any:
+        return records, set(records)
+
+    monkeypatch.setattr(consumer, "_wait_next_records", wait_next)
+    monkeypatch.setattr(consumer, "_get_active_partitions", lambda: set(records))
+    return [(tp, [record.offset for record in message.value]) async for tp, message in consumer.getmany(1.0)]
+
+
+async def test_another_faust_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overrides are of the insides of one version."""
+    monkeypatch.setattr(faust, "__version__", "0.15.4")
+
+    with pytest.raises(SetupError, match="0\\.15\\.4"):
+        create_stream_app("engine", Settings(), inputs=INPUTS, make_program=lambda _: Idle())  # type: ignore[arg-type,return-value]
+
+
+async def test_every_send_is_acknowledged_by_all_and_never_doubled_by_a_retry(app: StreamApp) -> None:
+    """Faust asks for this in exactly-once mode alone."""
+    producer: Any = app.producer
+
+    assert producer._settings_extra() == {"acks": "all", "enable_idempotence": True}
+
+
+async def test_nothing_is_committed_past_a_chunk_under_way(consumer: Any) -> None:
+    """Faust commits past messages in flight."""
+    consumer._delivered[REPORTS] = deque([4, 9, 12])
+
+    consumer._acked_index[REPORTS].update({9, 12})
+    assert consumer._new_offset(REPORTS) is None
+    consumer._acked_index[REPORTS].add(4)
+    assert consumer._new_offset(REPORTS) == 13
+
+
+async def test_a_gap_is_none_of_the_watermark_s_business(consumer: Any) -> None:
+    """Faust fills it one offset too far, and commits move one gap at a time."""
+    await consumer._add_gap(REPORTS, 0, 5)
+
+    assert consumer._new_offset(REPORTS) is None
+    assert not consumer._acked_index[REPORTS]
+
+
+async def test_chunks_continue_one_another(
+    consumer: Any, seeks: list[tuple[TP, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gap is fetched again, and believed the second time; what was delivered is not delivered twice."""
+    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(0, 1)}) == [(REPORTS, [0, 1])]
+    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(4, 5)}) == []
+    assert seeks == [(REPORTS, 2)]
+    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(4, 5)}) == [(REPORTS, [4, 5])]
+    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(5, 6)}) == [(REPORTS, [6])]
+
+
+async def test_what_was_fetched_while_flow_stood_still_is_fetched_again(
+    consumer: Any, seeks: list[tuple[TP, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust seeks at once, beside the seek of the recovery under way: lanes opened twice."""
+    consumer._expected[REPORTS] = 3
+    consumer.stop_flow()
+    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(3, 4)}) == []
+    assert seeks == []
+
+    consumer.resume_flow()
+    await chunks(consumer, monkeypatch, {REPORTS: fetched(3, 4)})
+    assert seeks == [(REPORTS, 3)]
+
+
+async def test_a_partition_without_a_commit_is_read_from_its_beginning(
+    app: StreamApp, consumer: Any, seeks: list[tuple[TP, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seek by aiokafka goes to commits alone: what was read before, and let go of, would wait for the next record."""
+    opened_at: list[Any] = []
+
+    async def committed() -> dict[TP, int | None]:
+        return {REPORTS: 7, COMMANDS: None, TICKS: 2}
+
+    async def opened(expected: Any) -> None:
+        opened_at.append(dict(expected))
+
+    monkeypatch.setattr(consumer, "seek_to_committed", committed)
+    monkeypatch.setattr(app, "on_seeked", opened)
+    await consumer.perform_seek()
+    assert opened_at == [{REPORTS: 7, TICKS: 2}]
+
+    assert await chunks(consumer, monkeypatch, {COMMANDS: fetched(0), REPORTS: fetched(7)}) == [
+        (COMMANDS, [0]),
+        (REPORTS, [7]),
+    ]
+    assert seeks == [(COMMANDS, 0)]
+
+
+async def test_of_the_changelog_faust_sees_the_last_record_alone(app: StreamApp, consumer: Any) -> None:
+    """It takes 60 µs a record; a piece that comes twice is taken once."""
+    taken: list[int] = []
+    [changelog] = HERE - {REPORTS, COMMANDS, TICKS}
+    app.lanes.restored[0] = SimpleNamespace(take=lambda piece: taken.extend(r.offset for r in piece))  # type: ignore[assignment]
+
+    message = consumer._restore(changelog, fetched(0, 1, 2), 0)
+    assert (message.offset, message.value) == (2, b"v")
+    app.tables.recovery.active_offsets[changelog] = 2  # as Faust does with what it was given
+    assert consumer._restore(changelog, fetched(1, 2), 0) is None
+    consumer._restore(changelog, fetched(2, 3), 0)
+    assert taken == [0, 1, 2, 3]
+
+
+async def test_two_seeks_at_once_open_one_lane(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second lane of a partition would share its state, and outlive `close`."""
+    _answer(app, monkeypatch)
+    await app.lanes.recovered()
+    await asyncio.gather(app.lanes.open({}), app.lanes.open({}))
+
+    assert len(app.lanes._tasks) == 1
+    await asyncio.wait_for(app.lanes.close(), 5)
+
+
+async def test_partitions_that_leave_while_ends_are_asked_open_no_lane(
+    app: StreamApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane would write with another worker beside it."""
+    _answer(app, monkeypatch)
+    await app.lanes.recovered()
+    opening = asyncio.create_task(app.lanes.open({}))
+    await asyncio.sleep(0)
+    await app.lanes.close()
+    await opening
+
+    assert app.lanes._lanes == {}
+
+
+def _answer(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def offsets(*_: Any) -> dict[TP, int]:
+        await asyncio.sleep(0)
+        return dict.fromkeys(HERE, 0)
+
+    monkeypatch.setattr(app.lanes, "ends", offsets)
+    monkeypatch.setattr(app.consumer, "earliest_offsets", offsets)
+
+
+async def test_lanes_are_closed_before_faust_waits_for_them(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for ever for chunks that wait for others."""
+    story: list[str] = []
+
+    async def waits(*_: Any) -> None:
+        story.append("waits")
+
+    async def closes() -> None:
+        story.append("closed")
+
+    monkeypatch.setattr(faust.App, "_consumer_wait_empty", waits)
+    monkeypatch.setattr(app.lanes, "close", closes)
+    await app._consumer_wait_empty(None, None)
+
+    assert story == ["closed", "waits"]
+
+
+async def test_resume_keeps_what_is_queued(app: StreamApp) -> None:
+    """Faust clears queues at each call, and recovery calls twice."""
+    queue = FlowControlQueue(maxsize=2, flow_control=app.flow_control, clear_on_resume=True)
+    app.flow_control.resume()
+    queue.put_nowait("live")
+    app.flow_control.resume()
+
+    assert queue.qsize() == 1
+
+
+async def test_a_lease_ends_without_an_answered_heartbeat(consumer: ChunkConsumer) -> None:
+    """Long before the group gives the partitions to another."""
+    session_s = float(consumer.app.conf.broker_session_timeout)
+    consumer.member_at_s = boot_s() - 0.5 * session_s
+    assert consumer.holds_lease
+    consumer.member_at_s = boot_s() - 0.7 * session_s
+    assert not consumer.holds_lease
+
+
+async def test_a_fetch_waits_less_while_records_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust hard-codes 1.5 s; a partition that was read to its end waits for the fetch under way."""
+    found: dict[TP, list[Any]] = {}
+
+    async def stock(*_: Any, **__: Any) -> Any:
+        return found
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", stock)
+    thread: Any = object.__new__(ChunkConsumerThread)
+    kafka = SimpleNamespace(_fetcher=SimpleNamespace(_fetch_max_wait_ms=1500))
+    await thread._fetch_records(kafka)
+    idle_ms = kafka._fetcher._fetch_max_wait_ms
+    found[REPORTS] = fetched(0)
+    await thread._fetch_records(kafka)
+
+    assert kafka._fetcher._fetch_max_wait_ms < idle_ms < 1500
+
+
+async def test_an_agent_that_fails_ends_the_process(app: StreamApp) -> None:
+    """Faust would start it again and skip its chunk."""
+    with pytest.raises(Ended) as ended:
+        await app._on_agent_error(SimpleNamespace(name="feed-reports"), ValueError("a bug"))
+
+    assert ended.value.args == (EXIT_CRASH,)
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("a bug"), EXIT_CRASH), (SetupError("x", "is"), EXIT_SETUP)])
+async def test_an_error_in_a_lane_ends_the_process(error: Exception, code: int) -> None:
+    """Nothing is acked after it; what a restart can't mend has an exit code of its own."""
+
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(Ended) as ended:
+        await process.or_die(work())
+    assert ended.value.args == (code,)
+
+
+async def test_the_process_ends_with_its_group_coordination() -> None:
+    """The task may fail for good and unseen, in aiokafka; a cancelled one is a stop."""
+    task: asyncio.Future[None] = asyncio.Future()
+    task.cancel()
+    process.die_with(task)
+
+    task = asyncio.Future()
+    task.set_exception(ValueError("for good"))
+    with pytest.raises(Ended):
+        process.die_with(task)
+
+
+def test_commits_that_stand_still_end_the_process() -> None:
+    """Only while something applied waits for them, and not while they move."""
+    watch = process.CommitWatch()
+    for second in range(100):
+        watch.check(REPORTS, committed=second, applied=1000, now_s=float(second))  # moves
+        watch.check(COMMANDS, committed=5, applied=5, now_s=float(second))  # has nothing to do
+    watch.check(TICKS, committed=0, applied=5, now_s=0.0)
+    watch.check(TICKS, committed=0, applied=9, now_s=process.COMMITS_STILL_S)
+
+    with pytest.raises(Ended):
+        watch.check(TICKS, committed=0, applied=9, now_s=process.COMMITS_STILL_S + 1)
