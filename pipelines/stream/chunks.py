@@ -186,7 +186,7 @@ class ChunkConsumer(driver.Consumer):
             }
             self._expected.update(committed)
             # What has no commit was not sought: it is fetched from its beginning, whatever was read of it before.
-            self._dropped = {tp for tp in self.assignment() if tp.topic in self.app.lanes.inputs.all} - committed.keys()
+            self._dropped |= {tp for tp in self.assignment() if tp.topic in self.app.lanes.inputs.all} - committed.keys()
             # Still seeking: a chunk delivered before its lane is open would have nowhere to go.
             await self.app.on_seeked(committed)
         finally:

@@ -96,6 +96,15 @@ def slow_acks() -> None:
     Lanes.send = slow
 
 
+def bad_deploy() -> None:
+    """A release whose rules stumble over every report."""
+
+    def stumble(self: CaseProgram, record: Any, at: Any) -> Any:
+        raise KeyError("a field that this release expects")
+
+    CaseProgram._take_report = stumble
+
+
 # -- safeguards, switched off -----------------------------------------------------------------------
 
 
@@ -210,7 +219,7 @@ def frozen_worker() -> None:
     merge()
 
 
-HARDSHIPS: tuple[Callable[[], None], ...] = (slow_recovery, slow_agents, slow_acks, small_fetches)
+HARDSHIPS: tuple[Callable[[], None], ...] = (slow_recovery, slow_agents, slow_acks, small_fetches, bad_deploy)
 SAFEGUARDS = (contiguity, lane, fence, flow_control, outputs_first, tick_ends, frozen_worker)
 _BY_NAME = {patch.__name__: patch for patch in (*HARDSHIPS, *SAFEGUARDS)}
 

@@ -1,6 +1,8 @@
 """What a worker does with records that nobody could have meant: too large, or too many."""
 
 import os
+import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -9,6 +11,7 @@ from infra.clock import utc_now
 from infra.deadletters import MOST
 from infra.kafka import group_lag, headers, read_to_end
 from infra.local.summary import time_reached
+from infra.replay.letters import Selection, find, put_back
 from pipelines.app import APP_ID
 from schemas import codec
 from schemas.topics import CASES, DEAD_LETTERS, REPORTS
@@ -54,6 +57,21 @@ def test_a_record_as_large_as_a_topic_takes_is_a_letter(district: District, raw:
     ]
 
 
+def test_after_a_bad_deploy_the_next_one_reads_on_and_letters_are_put_back(district: District) -> None:
+    """R9: a release that takes no report keeps what it did not try; nothing is lost."""
+    reports = [a_report(f"deploy-{n}") for n in range(300)]
+    cases = {district.report(report) for report in reports}
+    with process("tests.faults.mutants", district.settings, "bad_deploy", log=_log(district)):
+        eventually(lambda: '"input_stopped"' in _log(district).read_text(), within_s=60, what="the input is stopped")
+
+    with process("pipelines", district.settings, log=_log(district)):
+        eventually(lambda: len(_opened(district) & cases) == 300 - MOST - 1, within_s=60, what="the rest are cases")
+        meant = Selection(reasons=frozenset({"internal_error"}))
+        found = find(district.settings, meant, attempts=1, limit=1000)
+        assert len(list(put_back(district.settings, found, rate_per_s=1000.0, sleep=time.sleep))) == MOST + 1
+        eventually(lambda: cases <= _opened(district), within_s=60, what="every report is a case")
+
+
 def test_a_bad_deploy_stops_its_input_and_drains_nothing(district: District, raw: Producer) -> None:
     """After too many letters the partition's reports stand still; other grids and time itself go on."""
     before = len(letters(district))
@@ -69,6 +87,14 @@ def test_a_bad_deploy_stops_its_input_and_drains_nothing(district: District, raw
 
     assert len(letters(district)) == before + MOST + 1
     assert group_lag(district.settings, APP_ID)[REPORTS.name] >= 300 - MOST
+
+
+def _opened(district: District) -> set[str]:
+    return {case.case_id for case in district.values(CASES)}
+
+
+def _log(district: District) -> Path:
+    return district.settings.data_dir / "deploy.log"
 
 
 def _differs(grid: str) -> bool:
