@@ -176,17 +176,13 @@ class ChunkConsumer(driver.Consumer):
         tracked: tuple[Any, ...] = (self._delivered, self._expected, self._acked, self._acked_index, self._refetched)
         for known in tracked:
             known.clear()
-        self._is_seeking = True
+        self._is_seeking, inputs = True, self.app.lanes.inputs.all
         try:
             await super().perform_seek()
-            committed = {
-                tp: o
-                for tp, o in self._committed_offset.items()
-                if o is not None and tp.topic in self.app.lanes.inputs.all
-            }
+            committed = {tp: o for tp, o in self._committed_offset.items() if o is not None and tp.topic in inputs}
             self._expected.update(committed)
             # What has no commit was not sought: it is fetched from its beginning, whatever was read of it before.
-            self._dropped |= {tp for tp in self.assignment() if tp.topic in self.app.lanes.inputs.all} - committed.keys()
+            self._dropped |= {tp for tp in self.assignment() - committed.keys() if tp.topic in inputs}
             # Still seeking: a chunk delivered before its lane is open would have nowhere to go.
             await self.app.on_seeked(committed)
         finally:
