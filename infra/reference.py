@@ -29,23 +29,24 @@ class Publication(Struct, frozen=True, kw_only=True):
     written: list[str]
 
 
-def records(settings: Settings) -> dict[str, bytes]:
+def records(settings: Settings, timeout_s: float = 30.0) -> dict[str, bytes]:
     """Return the latest value under each key of `reference`.
 
     Raises:
-        UnavailableError: the broker does not answer.
+        UnavailableError: the broker does not answer in time.
     """
-    return reference.latest((message.key(), message.value()) for message in read_to_end(settings, REFERENCE))
+    found = read_to_end(settings, REFERENCE, timeout_s=timeout_s)
+    return reference.latest((message.key(), message.value()) for message in found)
 
 
-def in_force(settings: Settings) -> Reference:
+def in_force(settings: Settings, timeout_s: float = 30.0) -> Reference:
     """Return what the latest edition names.
 
     Raises:
         SetupError: nothing is published.
-        UnavailableError: the broker does not answer.
+        UnavailableError: the broker does not answer in time.
     """
-    return reference.assemble(records(settings))
+    return reference.assemble(records(settings, timeout_s))
 
 
 def publish(settings: Settings, at: datetime) -> Publication:

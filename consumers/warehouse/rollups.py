@@ -14,6 +14,7 @@ from typing import Any, Final
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import Error
 
+from consumers.warehouse import grids
 from consumers.warehouse.domain import rollups as domain
 from consumers.warehouse.domain.rollups import ROLL_UPS, Part, RollUp, Seen
 from infra import clock, logs
@@ -22,6 +23,7 @@ from infra.logs import logger
 from infra.settings import Settings
 from schemas.errors import EXIT_SETUP, SetupError, UnavailableError
 
+_NAMED_EVERY_S: Final = 60.0
 _TIMEOUT_S: Final = 600.0  # the first refresh of a large lake
 _BESIDE: Final = {
     "max_threads": 1,  # the other core stays with those who ask
@@ -105,23 +107,39 @@ def _drop(client: Client, rollup: RollUp) -> None:
 
 
 def run(settings: Settings, wait: Callable[[float], bool]) -> None:
-    """Refresh again and again until *wait*, which sleeps between, says to stop.
+    """Refresh again and again until *wait*, which sleeps between, says to stop; once a minute see to the grids' names.
 
     Raises:
         SetupError: tables or views are not those of this release.
     """
+    named_s = -_NAMED_EVERY_S
     while True:
         try:
             with closing(connect(settings, Role.WRITER, timeout_s=_TIMEOUT_S)) as client:
                 took_s = _timed(client)
                 logger().info("rollups_fresh")
-                while not wait(domain.pause_s(took_s)):
+                while True:
+                    if clock.monotonic_s() - named_s >= _NAMED_EVERY_S:
+                        _name_grids(settings, client)
+                        named_s = clock.monotonic_s()
+                    if wait(domain.pause_s(took_s)):
+                        return
                     took_s = _timed(client)
-                return
         except UnavailableError as error:
             logger().warning("rollups_wait", reason=str(error))
         if wait(domain.pause_s(0)):
             return
+
+
+def _name_grids(settings: Settings, client: Client) -> None:
+    """Take up a new edition's grids; without a broker, or before anything is published, the roll-ups go on."""
+    try:
+        if grids.take_up(settings, client, clock.utc_now()):
+            logger().info("grids_taken_up")
+    except (UnavailableError, SetupError) as error:
+        logger().warning("grids_wait", reason=str(error))
+    except Error as error:
+        raise fault(error) from error
 
 
 def _timed(client: Client) -> float:

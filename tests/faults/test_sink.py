@@ -80,9 +80,12 @@ def test_ten_kills_of_sink_or_warehouse_leave_every_row_once(settings: Settings,
                 ("v_reports", load.reports),
                 ("v_camera_telemetry", load.seconds),
                 ("v_cases", load.cases),
+                ("v_case_events", load.lines),
             ):
                 once = f"SELECT count(), uniqExact({'case_id' if view == 'v_cases' else 'ce_id'}) FROM {view}"  # noqa: S608
                 assert reader.query(once).result_rows == [(rows, rows)], view
+            counted = reader.query("SELECT report, settled FROM v_kpi_district WHERE period = 'all'").result_rows
+            assert counted == [(load.lives, load.lives)]
 
 
 def test_the_memory_of_a_sink_is_flat_while_the_warehouse_is_away(settings: Settings) -> None:

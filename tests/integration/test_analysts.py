@@ -17,7 +17,7 @@ from infra.clickhouse import Role, connect
 from infra.migrate import migrate_warehouse
 from infra.settings import Settings
 from tests.conftest import ROOT
-from tests.journal import Journal
+from tests.journal import UNSEEN, Journal, village_of
 from tests.warehouse import running_warehouse
 
 _QUESTION = re.compile(r"^### (\d+)\. ([^\n]*)\n```sql\n(.*?)```", re.M | re.S)
@@ -28,6 +28,7 @@ QUESTIONS = {
 JOURNAL = Journal(seed=11, cases=400)
 EVENTS, CASES, REPORTS = (JOURNAL.frame(name) for name in ("case_events", "cases", "reports"))
 ALERTS, CAMERAS, SECONDS = (JOURNAL.frame(name) for name in ("alerts", "camera_events", "camera_telemetry"))
+VISITS = JOURNAL.frame("visits")
 OPENED = EVENTS[EVENTS.kind == "opened"]
 
 Answer = list[tuple[Any, ...]]
@@ -60,32 +61,49 @@ def _channels() -> Answer:
 
 
 def _put_right() -> Answer:
-    kinds = EVENTS.assign(street=EVENTS.grid_id.str[:9]).groupby("street")
-    return [
-        (
-            street,
-            ((of.kind == "archived") & (of.closure == "fixed")).sum()
-            / ((of.kind == "opened").sum() - (of.kind == "voided").sum()),
-        )
-        for street, of in kinds
-    ]
+    streets = CASES.assign(street=CASES.grid_id.str[:9]).groupby("street")["closure"]
+    return [(street, len(of), (n := int((of == "fixed").sum())), n / len(of)) for street, of in streets]
 
 
-def _until_acknowledged() -> Answer:
-    waits = (_first("acknowledged") - _first("opened")).dropna().dt.floor("ms").dt.total_seconds()
-    return [(waits.quantile(0.5), waits.quantile(0.9))]
+def _steps() -> Answer:
+    cases = CASES[CASES.closure != "void"].set_index("case_id")
+    settled = EVENTS[EVENTS.kind == "handled"].groupby("case_id")["at"].max()
+    times = pd.DataFrame(
+        {"seen": cases.occurred_at, "case": cases.opened_at, "dispatch": _first("dispatched"), "settled": settled}
+        | {"acknowledge": _first("acknowledged"), "arrive": _first("arrived")}
+    ).reindex(cases.index)
+    steps = ["seen_to_case", "case_to_dispatch", "dispatch_to_acknowledge", "acknowledge_to_arrive"]
+    steps += ["arrive_to_settled", "acknowledge_to_settled", "seen_to_settled"]
+    answer = []
+    for step in sorted(steps):
+        start, end = step.split("_to_")
+        took = ((times[end] - times[start]).dropna() / pd.Timedelta(milliseconds=1)).astype(int)
+        answer.append((step, len(took), took.quantile(0.5), took.quantile(0.9)))
+    return answer
 
 
 def _until_archived() -> Answer:
-    ends = EVENTS[EVENTS.kind == "archived"].set_index("case_id")
-    took = (ends["at"] - _first("opened").reindex(ends.index)).dt.floor("ms").dt.total_seconds()
-    return [(item, len(of), of.quantile(0.9)) for item, of in took.groupby(ends.item_code)]
+    ends = EVENTS[EVENTS.kind == "archived"].groupby("case_id").agg(item=("item_code", "first"), last=("at", "max"))
+    took = (ends["last"] - _first("opened").reindex(ends.index)).dt.floor("ms").dt.total_seconds()
+    return [(item, len(of), of.quantile(0.9)) for item, of in took.groupby(ends["item"])]
 
 
 def _reworked() -> Answer:
-    by = EVENTS.groupby("assignee")["kind"]
-    ratios = [(who, (of == "reworked").sum() / (of == "handled").sum()) for who, of in by]
-    return sorted(ratios, key=lambda found: (-found[1], found[0]))[:5]
+    """Of the cases whose last deadline fell into the week, wherever they were reported; void ones are not owed."""
+    owed = EVENTS[EVENTS.clock.notna()].groupby("case_id").last()
+    owed = owed[~owed.index.isin(CASES[CASES.closure == "void"].case_id)]
+    needed = owed[_in_first_week(owed.due_at)].grid_id.str[:9].value_counts()
+    again = EVENTS[(EVENTS.kind == "reworked") & _in_first_week(EVENTS["at"])].grid_id.str[:9].value_counts()
+    return [(street, again[street], needed[street], again[street] / needed[street]) for street in sorted(needed.index)]
+
+
+def _in_first_week(instants: Any) -> Any:
+    return _beijing(instants).dt.date.between(pd.Timestamp("2026-11-02").date(), pd.Timestamp("2026-11-08").date())
+
+
+def _homes() -> Answer:
+    went = VISITS[VISITS.kind == "home_visit"]
+    return [(village, len(of), of.households.sum()) for village, of in went.groupby(went.grid_id.map(village_of))]
 
 
 def _unacknowledged() -> Answer:
@@ -101,7 +119,7 @@ def _conserved() -> Answer:
             (n_archived := int(((of.stage == "archived") & (of.closure != "void")).sum())),
             (n_open := int((of.stage != "archived").sum())),
             (n_void := int((of.closure == "void").sum())),
-            n_archived + n_open + n_void == len(of),
+            len(of) - n_archived - n_open - n_void,
         )
         for grid, of in CASES.groupby("grid_id")
     ]
@@ -128,11 +146,6 @@ def _busiest() -> Answer:
     return [(*cell, n) for cell, n in _most(cells, 5)]
 
 
-def _at_night() -> Answer:
-    hour = _beijing(OPENED["at"]).dt.hour
-    return [(((hour >= 22) | (hour < 6)).mean(),)]
-
-
 def _online() -> Answer:
     heard = SECONDS.observed_at.max().floor("s") + pd.Timedelta(seconds=1)
     answer = []
@@ -156,16 +169,17 @@ def _unobserved() -> Answer:
         [
             SECONDS[["grid_id", "observed_at", "status"]].set_axis(["grid_id", "at", "status"], axis=1),
             REPORTS[REPORTS.reported_by.notna()][["grid_id", "received_at"]].set_axis(["grid_id", "at"], axis=1),
+            VISITS[["grid_id", "received_at"]].set_axis(["grid_id", "at"], axis=1),
             there[["grid_id", "at"]],
         ]
     )
     looks["minute"] = looks["at"].dt.floor("min")
     answer = []
     for grid, of in looks.groupby("grid_id"):
-        due = int((until - max(since, of.minute.min())).total_seconds() // 60)
+        due = int((until - since).total_seconds() // 60)  # every grid was known from that Monday on
         seen = of[(of.status.isna() | (of.status == "live")) & (of.minute >= since) & (of.minute < until)]
         answer.append((grid, due, due - seen.minute.nunique()))
-    return answer
+    return [*answer, (UNSEEN, 120, 120)]
 
 
 def _alerts_a_day() -> Answer:
@@ -198,7 +212,7 @@ ANSWERS: dict[int, Callable[[], Answer]] = {
     5: _put_right,
     6: lambda: _most(EVENTS[EVENTS.kind == "breached"].grid_id, 5),
     7: lambda: _counted(EVENTS[EVENTS.kind == "archived"].level),
-    8: _until_acknowledged,
+    8: _steps,
     9: _until_archived,
     10: _reworked,
     11: lambda: _most(EVENTS[EVENTS.kind == "handled"].drop_duplicates("case_id")["by"]),
@@ -206,7 +220,7 @@ ANSWERS: dict[int, Callable[[], Answer]] = {
     13: _conserved,
     14: _before_after,
     15: _busiest,
-    16: _at_night,
+    16: _homes,
     17: _online,
     18: lambda: _most(SECONDS[SECONDS.status == "offline"].camera_id, 3),
     19: _episodes,

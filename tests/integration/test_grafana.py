@@ -24,6 +24,18 @@ INSERT INTO dead_letters
     (process, reason, origin_topic, size_bytes, sha256, topic, `partition`, `offset`, appended_at, ce_id)
 VALUES ('sink', 'not_json', 'reports.v1', 3, 'ab', 'dead.letters.v1', 0, 1, '2026-11-19 23:00:00', 'l-1')
 """
+_GRID = """
+INSERT INTO grids (registry, grid_id, name, name_en, village_id, village, street_id, street, as_of)
+VALUES ('r', '610117009009009', '无人网格', 'Nobody', '610117009009', '村', '610117009', '街', '2026-01-01 00:00:00')
+"""
+_PROGRESS = """
+INSERT INTO sink_progress (sink, topic, at, records, rejects, lag, freshness_ms, write_ms)
+VALUES ('sink-1', 'reports.v1', '2026-11-19 23:00:00', 10, 1, 0, 700, 90)
+"""
+_COUNTED = """
+INSERT INTO reconciliations (at, topic, `table`, records, repeats, bad, expected, missing, twice)
+VALUES ('2026-11-19 03:00:00', 'reports.v1', 'reports', 10, 1, 1, 8, 0, 0)
+"""
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
@@ -34,7 +46,8 @@ def reader(settings: Settings) -> Iterator[Client]:
         migrate_warehouse(settings)
         with closing(connect(settings, Role.WRITER)) as writer:
             lake.fill(writer.command, lake.parameters(30_000, f"{UNTIL:%Y-%m-%d %H:%M:%S}"))
-            writer.command(_LETTER)
+            for statement in (_LETTER, _GRID, _PROGRESS, _COUNTED):
+                writer.command(statement)
             refresh(writer)
         with closing(connect(settings, Role.READER)) as analyst:
             yield analyst
@@ -50,6 +63,16 @@ def test_a_panel_shows_what_the_rows_say(reader: Client, panel: Panel) -> None:
         assert shown.column_names[0] == "time"
     if panel.is_rolled_up:
         assert shown.result_rows == reader.query(panel.raw).result_rows
+
+
+def test_a_grid_nobody_ever_looked_at_is_watched_least(reader: Client) -> None:
+    """It has no record, and is named all the same."""
+    [panel] = [panel for panel in PANELS if "Grids least watched" in panel.title]
+
+    grid_id, name, observed, due, unobserved = reader.query(panel.sql).result_rows[0]
+
+    assert (grid_id, name, observed) == ("610117009009009", "无人网格", 0)
+    assert unobserved == due > 24 * 60 - 60
 
 
 def test_dashboards_are_whole() -> None:

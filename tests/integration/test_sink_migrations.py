@@ -128,7 +128,7 @@ def test_rows_are_kept_as_long_as_the_district_says(client: Client, warehouse: S
     migrate(client, target)
     tables = {str(name) for (name,) in client.query(_TABLES).result_rows}
     rolled_up = {name for name in tables if name.startswith("r_")}
-    assert tables - rolled_up - {"schema_migrations", "rollups"} <= set(target.retention)
+    assert tables - rolled_up - {"schema_migrations", "rollups", "grids"} <= set(target.retention)
     assert _ttl(client, "camera_telemetry") == "toDateTime(observed_at) + toIntervalDay(90)"
     assert _ttl(client, "case_events") is None
 

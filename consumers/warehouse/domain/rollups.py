@@ -49,6 +49,7 @@ ROLL_UPS: Final = (
         sources={
             "camera_telemetry": "toStartOfHour(observed_at)",
             "reports": "toStartOfHour(received_at)",
+            "visits": "toStartOfHour(received_at)",
             "case_events": "toStartOfHour(at)",
         },
     ),

@@ -1,0 +1,42 @@
+"""The district's grids by name, from the edition in force: analysts join them, and no grid is left out."""
+
+from datetime import datetime
+from typing import Final
+
+from clickhouse_connect.driver import Client
+
+from infra.reference import in_force
+from infra.settings import Settings
+from schemas.grid import District
+
+TABLE: Final = "grids"
+_PATIENCE_S: Final = 3.0  # whoever waits for the broker has roll-ups to refresh
+_COLUMNS: Final = ("registry", "grid_id", "name", "name_en", "village_id", "village", "street_id", "street", "as_of")
+
+
+def take_up(settings: Settings, client: Client, now: datetime) -> bool:
+    """Put the grids of the edition in force into the warehouse, unless they are the newest there; tell whether it did.
+
+    Raises:
+        SetupError: nothing is published.
+        UnavailableError: the broker does not answer.
+        clickhouse_connect.driver.exceptions.Error: the warehouse does not, or has no such table.
+    """
+    reference = in_force(settings, _PATIENCE_S)
+    [[newest]] = client.query("SELECT argMax(registry, as_of) FROM grids").result_rows
+    if newest == reference.edition.registry:
+        return False
+    client.insert(TABLE, rows(reference.registry, reference.edition.registry, now), column_names=_COLUMNS)
+    return True
+
+
+def rows(district: District, registry: str, now: datetime) -> list[list[object]]:
+    """Return one row a grid, in the order of `_COLUMNS`."""
+    names = {place.id: place.name for place in (*district.map.streets, *district.map.villages)}
+    found: list[list[object]] = []
+    for grid in district.map.grids:
+        village, street = grid.village_id, grid.village_id[:9]
+        found.append(
+            [registry, grid.id, grid.name, grid.name_en, village, names[village], street, names[street], now],
+        )
+    return found
