@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import Error
+from msgspec import MsgspecError
 
 from consumers.warehouse import grids
 from consumers.warehouse.domain import rollups as domain
@@ -136,7 +137,7 @@ def _name_grids(settings: Settings, client: Client) -> None:
     try:
         if grids.take_up(settings, client, clock.utc_now()):
             logger().info("grids_taken_up")
-    except (UnavailableError, SetupError) as error:
+    except (UnavailableError, SetupError, MsgspecError) as error:  # the last: of a newer release
         logger().warning("grids_wait", reason=str(error))
     except Error as error:
         raise fault(error) from error

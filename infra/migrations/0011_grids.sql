@@ -13,14 +13,24 @@ CREATE TABLE IF NOT EXISTS grids
     street LowCardinality(String) COMMENT '街道名 name of the street',
     as_of DateTime64(3, 'UTC') COMMENT '登记时间 when this edition of the registry was taken up here'
 )
-ENGINE = ReplacingMergeTree(as_of)
-ORDER BY (registry, grid_id)
+ENGINE = MergeTree
+ORDER BY (grid_id, as_of)
 COMMENT '网格 grids of every edition of the registry';
 
 CREATE OR REPLACE VIEW v_grids AS
-SELECT grid_id, name, name_en, village_id, village, street_id, street, as_of
-FROM grids FINAL
-WHERE registry = (SELECT argMax(registry, as_of) FROM grids)
+SELECT
+    grid_id,
+    argMax(g.name, g.as_of) AS name,
+    argMax(g.name_en, g.as_of) AS name_en,
+    any(g.village_id) AS village_id,
+    argMax(g.village, g.as_of) AS village,
+    any(g.street_id) AS street_id,
+    argMax(g.street, g.as_of) AS street,
+    max(g.as_of) AS as_of,
+    min(g.as_of) AS known_since
+FROM grids AS g
+GROUP BY grid_id
+HAVING argMax(g.registry, g.as_of) = (SELECT argMax(registry, as_of) FROM grids)
 COMMENT '网格 grids of the district as it is now: join them for names';
 
 ALTER TABLE v_grids
@@ -31,7 +41,8 @@ ALTER TABLE v_grids
     COMMENT COLUMN village '村名 name of the village',
     COMMENT COLUMN street_id '街道编码9位 street, 9 digits',
     COMMENT COLUMN street '街道名 name of the street',
-    COMMENT COLUMN as_of '登记时间 when this edition of the registry was taken up here';
+    COMMENT COLUMN as_of '登记时间 when this edition of the registry was taken up here',
+    COMMENT COLUMN known_since '首次登记时间 when an edition with this grid was first taken up here';
 
 -- Somebody looks at a grid in a minute when a camera of it is live, a worker reports from it or is on a visit there, or one
 -- arrives or handles. Bits, because the same minute seen by three is one minute, and a repeated record changes none.
@@ -92,7 +103,7 @@ FROM
 (
     SELECT hour, grid_id, observed, first_at FROM v_watch_hours
     UNION ALL
-    SELECT toStartOfHour(as_of), grid_id, 0, as_of FROM grids WHERE grid_id IN (SELECT grid_id FROM v_grids)
+    SELECT toStartOfHour(known_since), grid_id, 0, known_since FROM v_grids
 )
 GROUP BY grid_id
 COMMENT '无人看护网格分钟 minutes in which nobody looked at a grid, between two full hours {since} and {until}';

@@ -24,13 +24,22 @@ GRID, ITEM = "610117001002003", "05001"
 QUIET = ("--rate", "0", "--cameras", "8")  # cameras without people: nobody acknowledges
 
 
+def _hear_ctrl_c() -> None:
+    """Hear SIGINT, though whoever started the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def stack(settings: Settings) -> Iterator[Settings]:
     """A running `gridwatch up`; Ctrl-C at the end must stop it cleanly within 15 s."""
     said = settings.data_dir / "up.txt"
     with said.open("wb") as err:
         run = subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "up", *QUIET], env=environment(settings), stderr=err, cwd=ROOT
+            [sys.executable, "-m", "infra.cli", "up", *QUIET],
+            env=environment(settings),
+            stderr=err,
+            cwd=ROOT,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - the only thread here
         )
     try:
         eventually(lambda: " ready " in said.read_text() or run.poll() is not None, within_s=120, what="ready")

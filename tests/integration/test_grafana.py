@@ -17,7 +17,7 @@ from tests.bench import lake
 from tests.grafana import DASHBOARDS, Panel, panels
 from tests.warehouse import running_warehouse
 
-UNTIL = datetime(2026, 11, 20, tzinfo=UTC)
+UNTIL = datetime(2026, 11, 20, 0, 17, tzinfo=UTC)
 PANELS = list(panels(UNTIL))
 _LETTER = """
 INSERT INTO dead_letters
@@ -72,7 +72,7 @@ def test_a_grid_nobody_ever_looked_at_is_watched_least(reader: Client) -> None:
     grid_id, name, observed, due, unobserved = reader.query(panel.sql).result_rows[0]
 
     assert (grid_id, name, observed) == ("610117009009009", "无人网格", 0)
-    assert unobserved == due > 24 * 60 - 60
+    assert unobserved == due > 23 * 60 - 60
 
 
 def test_dashboards_are_whole() -> None:
