@@ -11,7 +11,9 @@ from infra.settings import Settings
 from pipelines.domain import cases
 from pipelines.domain.cases import Cause, Outcome
 from pipelines.domain.opening import Opening, open_case
+from schemas.cameras import CameraEvent, CameraEventKind, Phase
 from schemas.cases import Case, Command, Move
+from schemas.grid import Camera
 from schemas.policy import Policy, load_policy, policy_hash
 from schemas.registry import Registry, load_registry
 from schemas.reports import Channel, Report
@@ -69,6 +71,20 @@ def a_report(report_id: str, grid_id: str = GRID, item_code: str = "01001") -> R
         description="演示",
         digest="0" * 16,
         reported_by=WORKER,
+    )
+
+
+def an_activity(event_id: str, camera: Camera, at: datetime, score: float = 1.0) -> CameraEvent:
+    """Return the opening of what *camera* sees at *at*."""
+    return CameraEvent(
+        event_id=event_id,
+        camera_id=camera.id,
+        grid_id=camera.grid_id,
+        kind=CameraEventKind.ACTIVITY,
+        phase=Phase.OPEN,
+        occurred_at=at,
+        started_at=at,
+        score=score,
     )
 
 

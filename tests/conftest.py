@@ -20,6 +20,7 @@ from infra.settings import Settings
 from schemas.errors import UnavailableError
 from tests.district import District
 
+BROKER = ("infra.local.broker",)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -60,7 +61,7 @@ def process(module: str, settings: Settings, *args: str, log: Path) -> Iterator[
 
 @contextmanager
 def running_broker(
-    settings: Settings, within_s: float = 60.0, entry: tuple[str, ...] = ("infra.local.broker",)
+    settings: Settings, within_s: float = 60.0, entry: tuple[str, ...] = BROKER
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a real Kafka broker, every topic applied, until the block ends."""
     log = settings.data_dir / "broker.out"

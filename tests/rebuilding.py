@@ -42,6 +42,7 @@ def check_rebuild(settings: Settings, steps: int, patience_s: float) -> int:
             after = hashes(client)
             rows = {table["table"]: table["rows"] for table in msgspec.json.decode(done.stdout)}
             found = command(settings, "reconcile", "--json")
+    assert len(before) > 10
     assert not empty_views(before)
     assert after == before
     assert (rows["reports"], rows["camera_telemetry"], rows["cases"]) == (load.reports, load.seconds, load.cases)

@@ -33,10 +33,8 @@ def take_up(settings: Settings, client: Client, now: datetime) -> bool:
 def rows(district: District, registry: str, now: datetime) -> list[list[object]]:
     """Return one row a grid, in the order of `_COLUMNS`."""
     names = {place.id: place.name for place in (*district.map.streets, *district.map.villages)}
-    found: list[list[object]] = []
-    for grid in district.map.grids:
-        village, street = grid.village_id, grid.village_id[:9]
-        found.append(
-            [registry, grid.id, grid.name, grid.name_en, village, names[village], street, names[street], now],
-        )
-    return found
+    places = [(grid, grid.village_id, grid.village_id[:9]) for grid in district.map.grids]
+    return [
+        [registry, grid.id, grid.name, grid.name_en, village, names[village], street, names[street], now]
+        for grid, village, street in places
+    ]

@@ -15,13 +15,13 @@ from msgspec import Struct
 from infra.clock import utc_now
 from infra.kafka import headers, read_to_end
 from schemas import codec
-from schemas.cameras import CameraEvent, CameraEventKind, Phase
+from schemas.cameras import Phase
 from schemas.topics import ALERTS_SAFETY, CAMERA_EVENTS, CASES
 from tests.bench.latency import Course, Sent, course, quantile
 from tests.bench.report import Report, note, rounded
 from tests.bench.stage import Stage, topic
 from tests.bench.worker import calm, case_engine
-from tests.builders import REGISTRY
+from tests.builders import REGISTRY, an_activity
 
 BARE = topic("bench.bare.v1")
 GOALS = {"vs_floor": 0.1, "vs_target": 1.0}
@@ -48,16 +48,7 @@ def events(prefix: str, count: int) -> list[Sent]:
     made = []
     for n in range(count):
         camera = cameras[n % len(cameras)]
-        event = CameraEvent(
-            event_id=f"{prefix}-{n}",
-            camera_id=camera.id,
-            grid_id=camera.grid_id,
-            kind=CameraEventKind.ACTIVITY,
-            phase=Phase.OPEN,
-            occurred_at=now,
-            started_at=now,
-            score=_SCORES[n % len(_SCORES)],
-        )
+        event = an_activity(f"{prefix}-{n}", camera, now, score=_SCORES[n % len(_SCORES)])
         made.append(Sent(camera.grid_id, event.event_id, codec.encode(event)))
     return made
 

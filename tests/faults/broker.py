@@ -7,9 +7,7 @@ from typing import Self
 from infra.clock import utc_now
 from infra.reference import publish
 from infra.settings import Settings
-from tests.conftest import running_broker
-
-PLAIN = ("infra.local.broker",)
+from tests.conftest import BROKER, running_broker
 
 
 class Broker:
@@ -17,7 +15,7 @@ class Broker:
 
     def __init__(self, settings: Settings, *entry: str) -> None:
         """Make a broker that is `python -m entry…`; it is not started yet."""
-        self.settings, self._entry = settings, entry or PLAIN
+        self.settings, self._entry = settings, entry or BROKER
         self._stack = ExitStack()
         self._child: Popen[bytes] | None = None
 

@@ -19,11 +19,11 @@ from infra.clock import utc_now
 from infra.kafka import Producer
 from pipelines.domain import ids
 from schemas import codec
-from schemas.cameras import CameraEvent, CameraEventKind, Phase
+from schemas.cameras import CameraEvent, Phase
 from schemas.cases import Command, Move
 from schemas.grid import Role
 from schemas.topics import CAMERA_EVENTS, CASE_COMMANDS, REPORTS
-from tests.builders import REGISTRY, a_report
+from tests.builders import REGISTRY, a_report, an_activity
 
 _BATCH_S = 0.05
 _CASE_SCORE = 0.6  # from here on, the policy opens a case of what a camera sees
@@ -147,17 +147,8 @@ class Load:
             self.sent.sightings[_sighting_id(event)] = case_id
 
     def _sighting(self, number: int) -> list[CameraEvent]:
-        camera, now = self._rng.choice(_CAMERAS), utc_now()
-        event = CameraEvent(
-            event_id=f"{self._name}-seen-{len(self.sent.sightings) + number}",
-            camera_id=camera.id,
-            grid_id=camera.grid_id,
-            kind=CameraEventKind.ACTIVITY,
-            phase=Phase.OPEN,
-            occurred_at=now,
-            started_at=now,
-            score=(0.9, 0.3)[number % 2],
-        )
+        ident = f"{self._name}-seen-{len(self.sent.sightings) + number}"
+        event = an_activity(ident, self._rng.choice(_CAMERAS), utc_now(), score=(0.9, 0.3)[number % 2])
         return [event, msgspec.structs.replace(event, phase=Phase.END)]
 
     def acknowledge(self, cases: Iterable[str]) -> None:
