@@ -9,12 +9,11 @@ from typing import Any, NoReturn
 
 import faust
 import uvloop
-from faust.types import TP
 
 from infra.logs import logger
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
 
-COMMITS_STILL_S = 30.0
+STANDSTILL_S = 30.0  # longer than the 20 s after which Faust gives up a step of recovery, and recovery with it
 
 log = logger()
 
@@ -56,17 +55,17 @@ async def or_die(work: Awaitable[None]) -> None:
         die("lane_died", exc_info=error)
 
 
-class CommitWatch:
-    """Ends the process when commits stand still behind what is applied: Faust's commit loop has been seen to die."""
+class StandstillWatch:
+    """Ends the process when what is due stands still: Faust's commit loop and its recovery may die unseen."""
 
     def __init__(self) -> None:
-        self._known: dict[TP, tuple[int, float]] = {}
+        self._known: dict[str, tuple[int, float]] = {}
 
-    def check(self, tp: TP, committed: int, applied: int, now_s: float) -> None:
-        """Note how far *tp* is committed and applied, once a second or so."""
-        known, since_s = self._known.get(tp, (committed, now_s))
-        if committed != known or applied <= committed:
+    def check(self, what: str, at: int, *, is_due: bool, now_s: float) -> None:
+        """Note, once a second or so, how far *what* is, and whether it has further to go."""
+        known, since_s = self._known.get(what, (at, now_s))
+        if at != known or not is_due:
             since_s = now_s
-        self._known[tp] = (committed, since_s)
-        if now_s - since_s > COMMITS_STILL_S:
-            die("commits_stand_still", topic=tp.topic, partition=tp.partition, committed=committed)
+        self._known[what] = (at, since_s)
+        if now_s - since_s > STANDSTILL_S:
+            die("stands_still", what=what, at=at)

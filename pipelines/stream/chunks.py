@@ -81,55 +81,49 @@ class ChunkConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take what the group has just given us."""
         self.member_at_s = boot_s()
+        self.app.lanes.assigned()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Yield one message per partition that has records, its value the list of them."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
         await self._fetch_dropped()
+        generation, inputs = self.app.consumer_generation_id, self.app.lanes.inputs.all
         fetched, active = await self._wait_next_records(min(timeout, _POLL_S))
-        generation = self.app.consumer_generation_id
         if fetched is None or self.should_stop:
-            return
-        if not self.flow_active:  # stock seeks here, beside the seek of the recovery under way: lanes opened twice
-            self._dropped.update(tp for tp in fetched if tp.topic in self.app.lanes.inputs.all)
             return
         for tp, records in fetched.items():
             if not self.flow_active or generation != self.app.consumer_generation_id:
+                self._dropped.update(fetched)  # stock seeks here, beside the seek of the recovery: lanes opened twice
                 return
-            if tp.topic not in self.app.lanes.inputs.all:
-                message = self._restore(tp, records, generation)
+            if tp.topic not in inputs:
+                self._restore(tp, records)
             elif self._is_seeking or not (active is None or tp in active or tp in self._buffered_partitions):
                 self._dropped.add(tp)
-                continue
-            else:
-                message = await self._deliver(tp, records, generation)
-            if message is not None:
-                yield tp, message
+            elif chunk := await self._contiguous(tp, records):
+                yield tp, self._deliver(tp, chunk, generation)
 
-    async def _deliver(self, tp: TP, records: Sequence[Any], generation: int) -> Any:
-        """Return the message that brings an input's next chunk, or None when nothing of *records* is next."""
-        chunk = await self._contiguous(tp, records)
-        if not chunk:
-            return None
+    def _deliver(self, tp: TP, chunk: Any, generation: int) -> Any:
+        """Return the message that brings an input's next *chunk*."""
         last = chunk[-1]
         self._delivered[tp].append(last.offset)
         self._expected[tp] = last.offset + 1
-        return self._message(tp, last, b"", chunk, generation)
+        where = (tp.topic, tp.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type)
+        return ConsumerMessage(*where, [], b"", chunk, None, 0, 0, tp, generation_id=generation)
 
-    def _restore(self, tp: TP, records: Sequence[Any], generation: int) -> Any:
-        """Give a piece of the changelog to the lanes; its last record alone goes on, so that Faust sees how far it is.
+    def _restore(self, tp: TP, records: Sequence[Any]) -> None:
+        """Give a piece of the changelog to the lanes, and tell Faust's recovery how far it is, and when it is done.
 
-        Stock takes 60 µs a record (a minute per million keys); pieces take less than one.
+        Stock takes 60 µs a record (a minute per million keys), pieces less than one; and what waits
+        in its queue while partitions move would count as read of the next recovery's changelog.
         """
-        offsets = self.app.tables.recovery.active_offsets
-        seen = offsets.get(tp)
-        fresh = records if seen is None or records[0].offset > seen else [r for r in records if r.offset > seen]
-        if not fresh:
-            return None
-        self.app.lanes.restored[tp.partition].take(fresh)
-        last = fresh[-1]
-        offsets[tp] = last.offset - 1
-        return self._message(tp, last, last.key, last.value, generation)
+        recovery = self.app.tables.recovery
+        self.app.lanes.restored[tp.partition].take(records)
+        recovery.active_offsets[tp] = records[-1].offset
+        if not recovery.need_recovery():
+            recovery.signal_recovery_end.set()
+            recovery.signal_recovery_end.clear()  # it wakes the recovery that waits, and no later one
 
     async def _fetch_dropped(self) -> None:
         """Go back to where partitions stand whose records were fetched but not wanted then.
@@ -139,7 +133,8 @@ class ChunkConsumer(driver.Consumer):
         if not self._is_seeking:
             for tp in self._dropped & self._get_active_partitions():
                 self._dropped.discard(tp)
-                await self._seek(tp, self._expected.get(tp, 0))
+                read = self.app.tables.recovery.active_offsets.get(tp)  # of a changelog
+                await self._seek(tp, self._expected.get(tp, 0) if read is None else read + 1)
 
     async def _contiguous(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
         """Return the part of *records* that continues what was delivered.
@@ -158,11 +153,6 @@ class ChunkConsumer(driver.Consumer):
         if records[0].offset >= expected:
             return records
         return [record for record in records if record.offset >= expected]
-
-    def _message(self, tp: TP, last: Any, key: Any, value: Any, generation: int) -> Any:
-        at_s = last.timestamp / 1000.0
-        where = (tp.topic, tp.partition, last.offset, at_s, last.timestamp_type)
-        return ConsumerMessage(*where, [], key, value, None, 0, 0, tp, generation_id=generation)
 
     def committed(self, tp: TP) -> int | None:
         """Return the offset that was committed last, as far as this worker knows."""

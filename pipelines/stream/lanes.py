@@ -18,7 +18,7 @@ from faust.types import TP
 from infra.aiokafka_speed import send_batches
 from infra.clock import monotonic_s, utc_now
 from infra.logs import logger
-from pipelines.process import CommitWatch, or_die
+from pipelines.process import StandstillWatch, or_die
 from pipelines.stream import state
 from pipelines.stream.lane import Chunk, Lane
 from pipelines.stream.program import Change, Inputs, Offsets, Output, Program
@@ -41,15 +41,20 @@ class Lanes:
         self._changelog: str = table.changelog_topic.get_topic_name()
         # What was read of changelogs, by partition, until lanes open.
         self.restored: defaultdict[int, Restored] = defaultdict(Restored)
-        self._commits = CommitWatch()
+        self._watch = StandstillWatch()
         self._lanes: dict[int, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._recovered = False
-        self._asker: AIOKafkaConsumer | None = None
+        self._given_up = self._recovered = False
+        self._asker: asyncio.Task[AIOKafkaConsumer] | None = None
+
+    def assigned(self) -> None:
+        """Start anew with the partitions that are here now: whatever was read of changelogs was for others."""
+        self._given_up = self._recovered = False
+        self._forget()
 
     async def recovered(self) -> None:
-        """Note that state is complete: the next seek opens the lanes."""
-        self._recovered = True
+        """Note that state is complete: the next seek opens the lanes. A recovery may end late, its partitions gone."""
+        self._recovered = not self._given_up
 
     async def open(self, expected: Mapping[TP, int]) -> None:
         """Open a lane for each partition that is here with all its inputs.
@@ -60,13 +65,13 @@ class Lanes:
         Raises:
             SetupError: an input was made anew under the engine's feet.
         """
-        generation, whole = self._app.consumer_generation_id, self._whole_partitions()
+        whole = self._whole_partitions()
         if not whole:
             return
         tps = [TP(topic, p) for p in whole for topic in self.inputs.all]
         ends = await self.ends(tps)
         earliest = await self._app.consumer.earliest_offsets(*tps)
-        if not self._recovered or self._lanes or generation != self._app.consumer_generation_id:
+        if not self._recovered or self._lanes:
             return  # looked at last: while the broker was asked, another seek may have come, or partitions gone
         starts = {tp: expected.get(tp, earliest.get(tp) or 0) for tp in tps}
         for p in whole:
@@ -82,7 +87,6 @@ class Lanes:
         """Drop what was read of changelogs; the next recovery reads them from their beginning."""
         self.restored.clear()
         self._app.tables.recovery.active_offsets.clear()
-        self._table.data.data.clear()
 
     def _whole_partitions(self) -> list[int]:
         """Return partitions of which every input and the changelog are assigned here.
@@ -95,10 +99,10 @@ class Lanes:
 
     async def close(self) -> None:
         """Finish what is under way in every lane and abandon the rest; nothing is acked that was not applied."""
-        self._recovered = False
+        self._given_up, self._recovered = True, False
         for lane in self._lanes.values():
             lane.close()
-        tasks, self._lanes, self._tasks, self._commits = self._tasks, {}, [], CommitWatch()
+        tasks, self._lanes, self._tasks = self._tasks, {}, []
         self._forget()
         await asyncio.gather(*tasks)
 
@@ -117,23 +121,29 @@ class Lanes:
                 await or_die(self.tick())
         finally:
             if self._asker is not None:
-                await self._asker.stop()
+                await (await self._asker).stop()
 
     async def tick(self) -> None:
-        """Append one tick to `clock.ticks` of every open partition, and see that commits move."""
-        if not self._lanes or not self.holds_lease:
+        """Append one tick to `clock.ticks` of every open partition, and see that commits and recovery move."""
+        if not self.holds_lease:
+            self._watch = StandstillWatch()  # nothing can move now, and a while is needed when it can again
             return
-        self._check_commits(monotonic_s())
+        self._check_progress(monotonic_s())
         # Before the ends: whatever was appended by then is within them.
         now = [(lane, lane.clock.read(monotonic_s())) for lane in self._lanes.values()]
-        ends = await self.ends(TP(topic, lane.partition) for lane, _ in now for topic in lane.timed)
-        await asyncio.gather(*(self._tick(lane, at, ends) for lane, at in now if lane in self._lanes.values()))
+        if now:
+            ends = await self.ends(TP(topic, lane.partition) for lane, _ in now for topic in lane.timed)
+            await asyncio.gather(*(self._tick(lane, at, ends) for lane, at in now if lane in self._lanes.values()))
 
-    def _check_commits(self, now_s: float) -> None:
+    def _check_progress(self, now_s: float) -> None:
         for p, lane in self._lanes.items():
             for topic in self.inputs.all:
                 committed = self._app.consumer.committed(TP(topic, p)) or lane.starts[topic]
-                self._commits.check(TP(topic, p), committed, lane.read[topic], now_s)
+                behind = committed < lane.read[topic]
+                self._watch.check(f"commits of {topic}/{p}", committed, is_due=behind, now_s=now_s)
+        waits = not self._lanes and bool(self._whole_partitions())
+        read = sum(offset or 0 for offset in self._app.tables.recovery.active_offsets.values())
+        self._watch.check("recovery", read, is_due=waits, now_s=now_s)
 
     async def _tick(self, lane: Lane, at: datetime | None, ends: Mapping[TP, int]) -> None:
         p = lane.partition
@@ -181,9 +191,14 @@ class Lanes:
         fetch under way (100 ms when nothing comes), and in its thread's queue block the next.
         """
         if self._asker is None:
-            self._asker = AIOKafkaConsumer(bootstrap_servers=server_list(self._app.conf.broker_consumer, 9092))
-            await self._asker.start()
-        return await self._asker.end_offsets(list(partitions))  # type: ignore[no-any-return]
+            self._asker = asyncio.create_task(self._connect())
+        asker = await asyncio.shield(self._asker)  # who asked first may be cancelled by a rebalance
+        return await asker.end_offsets(list(partitions))  # type: ignore[no-any-return]
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        asker = AIOKafkaConsumer(bootstrap_servers=server_list(self._app.conf.broker_consumer, 9092))
+        await asker.start()
+        return asker
 
     def set_flow(self, topic: str, partition: int, *, paused: bool) -> None:
         """Stop or resume fetching one input."""

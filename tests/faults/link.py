@@ -52,9 +52,8 @@ class Link:
     def hang_up(self) -> None:
         """Close every connection, and each new one at once: a firewall resets them."""
         self._refusing = True
-        for each in self._sockets:
-            _close(each)
-        self._sockets.clear()
+        while self._sockets:
+            _close(self._sockets.pop())
 
     def mend(self) -> None:
         """Carry again what was held back, and whatever comes."""
@@ -74,6 +73,8 @@ class Link:
                     _close(one)
                     continue
                 self._sockets += (one, other)
+                if self._refusing:  # it was hung up meanwhile
+                    self.hang_up()
                 for ends in ((one, other), (other, one)):
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 

@@ -132,7 +132,8 @@ class Load:
 
     def see(self, n: int) -> None:
         """Let cameras open *n* events and end them; every other one scores high enough for a case."""
-        events = [event for number in range(n) for event in self._sighting(number)]
+        seen = len(self.sent.sightings) // 2
+        events = [event for number in range(n) for event in self._sighting(seen + number)]
         _await(
             [
                 self._producer.send(
@@ -147,7 +148,7 @@ class Load:
             self.sent.sightings[_sighting_id(event)] = case_id
 
     def _sighting(self, number: int) -> list[CameraEvent]:
-        ident = f"{self._name}-seen-{len(self.sent.sightings) + number}"
+        ident = f"{self._name}-seen-{number}"
         event = an_activity(ident, self._rng.choice(_CAMERAS), utc_now(), score=(0.9, 0.3)[number % 2])
         return [event, msgspec.structs.replace(event, phase=Phase.END)]
 

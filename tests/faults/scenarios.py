@@ -64,6 +64,7 @@ def kills(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 4, pe
 
 def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, per_s: int = 120) -> list[str]:
     """SIGSTOP one of two workers for twice its session and let it go on, while the other has its partitions."""
+    found: list[str] = []
     fleet.start(*BOTH)
     fleet.await_open()
     with _load(stack, rng, per_s) as load:
@@ -72,10 +73,11 @@ def freezes(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, 
             victim = rng.choice(BOTH)
             fleet.freeze(victim)
             fleet.run_for(2 * stack.settings.session_timeout_s)
+            found += _takes_over(fleet, *set(BOTH) - {victim})
             fleet.thaw(victim)
             fleet.run_for(3.0)
     fleet.await_open()
-    return judge(stack, fleet, load.sent)
+    return [*found, *judge(stack, fleet, load.sent)]
 
 
 def restarts(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3, per_s: int = 120) -> list[str]:
@@ -92,8 +94,11 @@ def restarts(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3,
             print(f"{victim} with {partitions} ended {took_s:.1f} s after SIGTERM")
             if took_s > STOPPED_WITHIN_S:
                 found.append(f"{victim} took {took_s:.1f} s to end")
-            if again := applied_but_not_committed(stack.settings, partitions):
-                found.append(f"{victim} left records to be read again: {again}")
+            if not partitions:
+                found.append(f"{victim} had no lane")
+            if took_s < stack.settings.session_timeout_s:  # later than that, the other may have gone on
+                again = applied_but_not_committed(stack.settings, partitions)
+                found += [f"{victim} left records to be read again: {again}"] * bool(again)
             fleet.start(victim)
             fleet.await_open()
     found += judge(stack, fleet, load.sent)
@@ -103,6 +108,7 @@ def restarts(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 3,
 
 def cuts(stack: Stack, fleet: Fleet, rng: random.Random, *, link: Link, rounds: int = 2, per_s: int = 120) -> list[str]:
     """One of two workers loses its way to the broker for twice its session: by silence, then by resets."""
+    found: list[str] = []
     fleet.start(*BOTH)
     fleet.await_open()
     with _load(stack, rng, per_s) as load:
@@ -110,10 +116,19 @@ def cuts(stack: Stack, fleet: Fleet, rng: random.Random, *, link: Link, rounds: 
             fleet.run_for(rng.uniform(1.0, 2.0))
             (link.hang_up if number % 2 else link.fall_silent)()
             fleet.run_for(2 * stack.settings.session_timeout_s)
+            found += _takes_over(fleet, BOTH[0])
             link.mend()
             fleet.run_for(3.0)
     fleet.await_open()
-    return judge(stack, fleet, load.sent)
+    return [*found, *judge(stack, fleet, load.sent)]
+
+
+def _takes_over(fleet: Fleet, name: str) -> list[str]:
+    """Let *name* have every partition, soon."""
+    every = list(range(fleet.settings.partitions))
+    if fleet.comes_true(lambda: fleet.open_partitions(name) == every, within_s=fleet.settings.session_timeout_s):
+        return []
+    return [f"{name} has {fleet.open_partitions(name)} alone, not every partition"]
 
 
 def joins(stack: Stack, fleet: Fleet, rng: random.Random, *, rounds: int = 2, per_s: int = 250) -> list[str]:

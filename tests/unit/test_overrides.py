@@ -1,6 +1,7 @@
 """What the engine changes in Faust, each change by the bug that it answers (docs/stream-engine.md has the list)."""
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -8,21 +9,29 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import codec
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record._crecords import default_records
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlQueue
 
+from infra.aiokafka_speed import PlainRecords
 from infra.clock import boot_s
 from infra.settings import Settings
 from pipelines import process
+from pipelines.stream import lanes
 from pipelines.stream.app import StreamApp, create_stream_app
-from pipelines.stream.chunks import ChunkConsumer, ChunkConsumerThread
+from pipelines.stream.chunks import ChunkConsumer, ChunkConsumerThread, ChunkSchema
 from pipelines.stream.program import Inputs, Settled
 from schemas.errors import EXIT_CRASH, EXIT_SETUP, SetupError
 
 INPUTS = Inputs(openers=("reports",), followers=("commands",), ticks="ticks")
 REPORTS, COMMANDS, TICKS = (TP(topic, 0) for topic in INPUTS.all)
-HERE = {REPORTS, COMMANDS, TICKS, TP("engine-state-changelog", 0)}
+CHANGELOG = TP("engine-state-changelog", 0)
+HERE = {REPORTS, COMMANDS, TICKS, CHANGELOG}
 
 
 class Ended(BaseException):
@@ -74,6 +83,11 @@ def seeks(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[TP, int]
 
 def fetched(*offsets: int) -> list[Any]:
     return [SimpleNamespace(offset=o, timestamp=0, timestamp_type=1, key=b"k", value=b"v") for o in offsets]
+
+
+def written(*offsets: int) -> list[Any]:
+    """Return records of a changelog, each of a key of its own."""
+    return [SimpleNamespace(offset=o, key=str(o).encode(), value=bytes(8)) for o in offsets]
 
 
 async def chunks(consumer: Any, monkeypatch: pytest.MonkeyPatch, records: dict[TP, list[Any]]) -> list[Any]:
@@ -136,13 +150,39 @@ async def test_what_was_fetched_while_flow_stood_still_is_fetched_again(
 ) -> None:
     """Faust seeks at once, beside the seek of the recovery under way: lanes opened twice."""
     consumer._expected[REPORTS] = 3
-    consumer.stop_flow()
-    assert await chunks(consumer, monkeypatch, {REPORTS: fetched(3, 4)}) == []
+    await _interrupted(consumer, monkeypatch, {REPORTS: fetched(3, 4)})
     assert seeks == []
 
     consumer.resume_flow()
     await chunks(consumer, monkeypatch, {REPORTS: fetched(3, 4)})
     assert seeks == [(REPORTS, 3)]
+
+
+async def test_what_was_asked_for_before_a_rebalance_is_fetched_again(
+    app: StreamApp, consumer: Any, seeks: list[tuple[TP, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for at a position of the last generation."""
+
+    def rebalance() -> None:
+        app.consumer_generation_id += 1
+
+    await _interrupted(consumer, monkeypatch, {REPORTS: fetched(0, 1)}, by=rebalance)
+    await chunks(consumer, monkeypatch, {REPORTS: fetched(0, 1)})
+
+    assert seeks == [(REPORTS, 0)]
+
+
+async def _interrupted(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch, records: dict[TP, list[Any]], by: Any = None
+) -> None:
+    """Let a fetch come back with *records* when flow has been stopped, or *by* something else."""
+
+    async def wait_next(_: float) -> Any:
+        (by or consumer.stop_flow)()
+        return records, set(records)
+
+    monkeypatch.setattr(consumer, "_wait_next_records", wait_next)
+    assert [tp async for tp, _ in consumer.getmany(1.0)] == []
 
 
 async def test_a_partition_without_a_commit_is_read_from_its_beginning(
@@ -168,18 +208,49 @@ async def test_a_partition_without_a_commit_is_read_from_its_beginning(
     assert sorted(seeks) == [(COMMANDS, 0), (TICKS, 2)]
 
 
-async def test_of_the_changelog_faust_sees_the_last_record_alone(app: StreamApp, consumer: Any) -> None:
-    """It takes 60 µs a record; a piece that comes twice is taken once."""
-    taken: list[int] = []
-    [changelog] = HERE - {REPORTS, COMMANDS, TICKS}
-    app.lanes.restored[0] = SimpleNamespace(take=lambda piece: taken.extend(r.offset for r in piece))  # type: ignore[assignment]
+async def test_a_changelog_is_taken_in_pieces_and_its_end_wakes_the_recovery(
+    app: StreamApp, consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust takes 60 µs a record, from a queue that outlives a rebalance."""
+    recovery = app.tables.recovery
+    recovery.active_highwaters[CHANGELOG] = 3
+    waiting = asyncio.create_task(recovery.signal_recovery_end.wait())
+    await asyncio.sleep(0)
 
-    message = consumer._restore(changelog, fetched(0, 1, 2), 0)
-    assert (message.offset, message.value) == (2, b"v")
-    app.tables.recovery.active_offsets[changelog] = 2  # as Faust does with what it was given
-    assert consumer._restore(changelog, fetched(1, 2), 0) is None
-    consumer._restore(changelog, fetched(2, 3), 0)
-    assert taken == [0, 1, 2, 3]
+    assert await chunks(consumer, monkeypatch, {CHANGELOG: written(0, 1, 2)}) == []
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await chunks(consumer, monkeypatch, {CHANGELOG: written(3)})
+    await asyncio.wait_for(waiting, 5)
+    assert app.lanes.restored[0].content() == {b"0": b"", b"1": b"", b"2": b"", b"3": b""}
+    assert not recovery.signal_recovery_end.is_set()  # or the next recovery would end as it begins
+
+
+async def test_a_piece_of_the_changelog_that_comes_while_flow_stands_still_is_read_again(
+    consumer: Any, seeks: list[tuple[TP, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch may outlive the rebalance it was under way in: what it brings, nobody else does."""
+    await chunks(consumer, monkeypatch, {CHANGELOG: written(0, 1)})
+    await _interrupted(consumer, monkeypatch, {CHANGELOG: written(2, 3)})
+    consumer.resume_flow()
+    await chunks(consumer, monkeypatch, {CHANGELOG: written(2, 3)})
+
+    assert seeks == [(CHANGELOG, 2)]
+
+
+async def test_a_new_assignment_forgets_what_was_read_for_the_last(
+    app: StreamApp, consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next recovery would start where that one ended, with half of the state."""
+
+    async def stock(*_: Any) -> None: ...
+
+    await chunks(consumer, monkeypatch, {CHANGELOG: written(0, 1)})
+    monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", stock)
+    await consumer.on_partitions_assigned(HERE, 2)
+
+    assert app.tables.recovery.active_offsets == {}
+    assert app.lanes.restored[0].content() == {}
 
 
 async def test_two_seeks_at_once_open_one_lane(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +261,84 @@ async def test_two_seeks_at_once_open_one_lane(app: StreamApp, monkeypatch: pyte
 
     assert len(app.lanes._tasks) == 1
     await asyncio.wait_for(app.lanes.close(), 5)
+
+
+async def test_a_recovery_that_ends_when_its_partitions_are_gone_opens_no_lane(
+    app: StreamApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between "revoked" and "assigned" the generation is still the old one: the lane would start with no state."""
+    _answer(app, monkeypatch)
+    await app.lanes.close()
+    await app.lanes.recovered()
+    await app.lanes.open({})
+    assert app.lanes._lanes == {}
+
+    app.lanes.assigned()
+    await app.lanes.open({})
+    assert app.lanes._lanes == {}
+    await app.lanes.recovered()
+    await app.lanes.open({})
+    assert list(app.lanes._lanes) == [0]
+    await app.lanes.close()
+
+
+async def test_an_opening_that_is_cancelled_leaves_its_connection_to_the_next(
+    app: StreamApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that was never started answers nothing: the next to ask would end the process."""
+    connected, made = asyncio.Event(), []
+
+    class Asker:
+        def __init__(self, **_: Any) -> None:
+            made.append(self)
+
+        async def start(self) -> None:
+            await connected.wait()
+
+        async def end_offsets(self, partitions: list[TP]) -> dict[TP, int]:
+            assert connected.is_set()
+            return dict.fromkeys(partitions, 5)
+
+    monkeypatch.setattr(lanes, "AIOKafkaConsumer", Asker)
+    first = asyncio.create_task(app.lanes.ends([REPORTS]))
+    await asyncio.sleep(0)
+    first.cancel()
+    second = asyncio.create_task(app.lanes.ends([REPORTS]))
+    await asyncio.sleep(0)
+    connected.set()
+
+    assert await second == {REPORTS: 5}
+    assert first.cancelled()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("moves", [True, False])
+async def test_partitions_without_a_lane_end_the_process_when_nothing_is_read_of_their_state(
+    app: StreamApp, consumer: Any, monkeypatch: pytest.MonkeyPatch, moves: bool
+) -> None:
+    """Faust ends its recovery for good when one of its questions takes the broker 20 s."""
+    now_s = 0.0
+    monkeypatch.setattr(lanes, "monotonic_s", lambda: now_s)
+    consumer.member_at_s = boot_s() + 1000
+    try:
+        for second in range(100):
+            now_s, read = float(second), second if moves else 7
+            app.tables.recovery.active_offsets[CHANGELOG] = read
+            await app.lanes.tick()
+    except Ended:
+        assert not moves
+    else:
+        assert moves
+
+
+async def test_an_outage_is_no_standstill(app: StreamApp, consumer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing moves without the broker; a worker that comes back with it has its time."""
+    now_s = 0.0
+    monkeypatch.setattr(lanes, "monotonic_s", lambda: now_s)
+    for second in range(100):
+        now_s = float(second)
+        consumer.member_at_s = boot_s() + (-1000 if 10 < second < 90 else 1000)
+        await app.lanes.tick()
 
 
 async def test_partitions_that_leave_while_ends_are_asked_open_no_lane(
@@ -251,6 +400,33 @@ async def test_a_lease_ends_without_an_answered_heartbeat(consumer: ChunkConsume
     assert not consumer.holds_lease
 
 
+async def test_a_lease_begins_when_a_heartbeat_that_is_answered_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told when that was by aiokafka; an answer of a group that no longer knows us is none."""
+
+    async def connect(_: Any) -> None: ...
+
+    async def coordinate() -> None: ...
+
+    async def heartbeat() -> bool:
+        await asyncio.sleep(0)
+        return is_member
+
+    consumer = SimpleNamespace(member_at_s=0.0)
+    coordinator = SimpleNamespace(_do_heartbeat=heartbeat, _coordination_task=asyncio.create_task(coordinate()))
+    thread: Any = object.__new__(ChunkConsumerThread)
+    thread.consumer = consumer
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", connect)
+    monkeypatch.setattr(thread, "_ensure_consumer", lambda: SimpleNamespace(_coordinator=coordinator))
+    await thread.on_start()
+
+    is_member = False
+    await coordinator._do_heartbeat()
+    assert consumer.member_at_s == 0.0
+    is_member, before_s = True, boot_s()
+    await coordinator._do_heartbeat()
+    assert before_s <= consumer.member_at_s <= boot_s()
+
+
 async def test_a_fetch_waits_less_while_records_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust hard-codes 1.5 s; a partition that was read to its end waits for the fetch under way."""
     found: dict[TP, list[Any]] = {}
@@ -267,6 +443,58 @@ async def test_a_fetch_waits_less_while_records_come(monkeypatch: pytest.MonkeyP
     await thread._fetch_records(kafka)
 
     assert kafka._fetcher._fetch_max_wait_ms < idle_ms < 1500
+
+
+def test_records_are_read_as_the_parser_leaves_them_from_where_the_fetch_began() -> None:
+    """A batch brings what came before the offset asked for too; the next fetch goes on after its last record."""
+    batch = BatchBuilder(1 << 16, DefaultRecordBatch.CODEC_LZ4)
+    for n in range(4):
+        batch.append(timestamp=0, key=b"k", value=str(n).encode(), headers=[])
+    found = PlainRecords(REPORTS, MemoryRecords(bytes(batch._build())), [], 2, None, None, True, 0)
+
+    assert [(record.offset, record.value) for record in found] == [(2, b"2"), (3, b"3")]
+    assert found.next_fetch_offset == 4
+
+
+def test_batches_are_compressed_lightly() -> None:
+    """Level 9, which aiokafka asks for, takes 15 times as long for a tenth less."""
+    text = json.dumps(list(range(20_000))).encode()
+    light, heavy = (codec.lz4_encode(text, level=level) for level in (1, 9))
+
+    assert light != heavy
+    assert default_records.lz4_encode(text) == light
+
+
+async def test_an_agent_takes_a_list_of_records_as_it_is(app: StreamApp) -> None:
+    """Faust would decode each record's key and value."""
+    records = fetched(0, 1)
+    message = SimpleNamespace(value=records, headers=[])
+    event = await ChunkSchema().compile(app)(message)
+
+    assert event.value is records
+
+
+async def test_ticks_come_on_full_seconds_whatever_they_cost(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust's timer would sleep a second after each."""
+    now_s, slept = 100.25, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        slept.append(seconds)
+        now_s += seconds
+
+    async def tick() -> None:
+        nonlocal now_s
+        now_s += 0.25
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(lanes, "monotonic_s", lambda: now_s)
+    monkeypatch.setattr(lanes.asyncio, "sleep", sleep)
+    monkeypatch.setattr(app.lanes, "tick", tick)
+    with pytest.raises(asyncio.CancelledError):
+        await app.lanes.keep_time()
+    assert slept == [0.75, 0.75, 0.75]
 
 
 async def test_an_agent_that_fails_ends_the_process(app: StreamApp) -> None:
@@ -303,12 +531,12 @@ async def test_the_process_ends_with_its_group_coordination() -> None:
 
 def test_commits_that_stand_still_end_the_process() -> None:
     """Only while something applied waits for them, and not while they move."""
-    watch = process.CommitWatch()
+    watch = process.StandstillWatch()
     for second in range(100):
-        watch.check(REPORTS, committed=second, applied=1000, now_s=float(second))  # moves
-        watch.check(COMMANDS, committed=5, applied=5, now_s=float(second))  # has nothing to do
-    watch.check(TICKS, committed=0, applied=5, now_s=0.0)
-    watch.check(TICKS, committed=0, applied=9, now_s=process.COMMITS_STILL_S)
+        watch.check("moves", second, is_due=True, now_s=float(second))
+        watch.check("has nothing to do", 5, is_due=False, now_s=float(second))
+    watch.check("stands", 0, is_due=True, now_s=0.0)
+    watch.check("stands", 0, is_due=True, now_s=process.STANDSTILL_S)
 
     with pytest.raises(Ended):
-        watch.check(TICKS, committed=0, applied=9, now_s=process.COMMITS_STILL_S + 1)
+        watch.check("stands", 0, is_due=True, now_s=process.STANDSTILL_S + 1)
