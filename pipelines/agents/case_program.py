@@ -97,6 +97,7 @@ class CaseProgram:
         self._cameras = Cameras(registry.cameras_of, timedelta(milliseconds=policy.file.camera_silent_after_ms))
         self._alarms = Alarms(policy)
         self._changed_cases: set[str] = set()
+        self._moved_cases: set[str] = set()  # those of them that look otherwise now: a refusal changes state alone
         self._gone_cases: list[Case | Counted] = []
         self._unread: dict[str, bytes] = {}  # recovered cases that nothing has happened to yet
         self._changed_grids: set[str] = set(self._grids)
@@ -195,7 +196,8 @@ class CaseProgram:
             state = self._cases[case_id]
             # Both only grow along the one history that a case can have.
             changes.append(Change(case_id.encode(), codec.encode(state), state.case.version + state.commands_read))
-            outputs.append(case_as_it_is(state.case))
+            if case_id in self._moved_cases:
+                outputs.append(case_as_it_is(state.case))
         for case in self._gone_cases:
             gone = self._tallies[case.grid_id].gone
             changes += [
@@ -207,6 +209,7 @@ class CaseProgram:
         for grid_id in self._grid_due:
             outputs.append(self._grid_output(grid_id))
         self._changed_cases.clear()
+        self._moved_cases.clear()
         self._gone_cases.clear()
         self._grid_due = []
         return Settled(outputs, changes)
@@ -326,6 +329,8 @@ class CaseProgram:
         self._cases[case.case_id] = state
         self._tallies[case.grid_id].change(known.case if known else None, case)
         self._changed_cases.add(case.case_id)
+        if known is None or known.case.version != case.version:
+            self._moved_cases.add(case.case_id)
         self._changed_grids.add(case.grid_id)
         self._index(case)
 
