@@ -19,7 +19,7 @@ _ENGINE: Final = re.compile(r"\nENGINE = (\w*MergeTree)(?:\(([^)]*)\))?")
 _KEY: Final = re.compile(r"\bORDER BY \(?(`?\w+`?)")
 _COMMENT: Final = re.compile(r"\nCOMMENT '(?:[^'\\]|\\.|'')*'\s*$")
 _TEXT: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'")
-_OF_STORAGE: Final = re.compile(r"\b(?:CODEC|TTL|SETTING)\b")
+_OF_STORAGE: Final = re.compile(r"\b(?:CODEC|TTL|SETTING|PROJECTION)\b")
 _OF_COLUMNS: Final = re.compile(r"\b(?:ADD|DROP|RENAME|COMMENT) COLUMN\b")
 _REPLICA: Final = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
 

@@ -34,7 +34,7 @@ class Panel(Struct, frozen=True, kw_only=True):
     @property
     def raw(self) -> str:
         """Return the same question asked of every row."""
-        return self.sql.replace(" FROM r_", " FROM v_")
+        return re.sub(r" (FROM|JOIN) r_", r" \1 v_", self.sql)
 
 
 def panels(until: datetime) -> Iterator[Panel]:

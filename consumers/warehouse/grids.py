@@ -30,6 +30,21 @@ def take_up(settings: Settings, client: Client, now: datetime) -> bool:
     return True
 
 
+def refresh(client: Client) -> None:
+    """Write `v_grids` down for dashboards, whose queries take half as long without it, if a take-up came since.
+
+    Raises:
+        clickhouse_connect.driver.exceptions.Error: the warehouse does not answer, or has no such table.
+    """
+    if client.command("SELECT (SELECT max(as_of) FROM grids) = (SELECT max(as_of) FROM r_grids)"):
+        return
+    client.command("DROP TABLE IF EXISTS r_grids_next SYNC")
+    client.command("CREATE TABLE r_grids_next AS r_grids")
+    client.command("INSERT INTO r_grids_next SELECT * FROM v_grids")
+    client.command("ALTER TABLE r_grids REPLACE PARTITION tuple() FROM r_grids_next")  # at once: never half of them
+    client.command("DROP TABLE r_grids_next SYNC")
+
+
 def rows(district: District, registry: str, now: datetime) -> list[list[object]]:
     """Return one row a grid, in the order of `_COLUMNS`."""
     names = {place.id: place.name for place in (*district.map.streets, *district.map.villages)}

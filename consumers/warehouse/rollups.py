@@ -53,6 +53,7 @@ def refresh(client: Client) -> None:
         SetupError: tables or views are not those of this release.
     """
     try:
+        grids.refresh(client)
         noted = [_refreshed(client, rollup) for rollup in ROLL_UPS]
         client.insert("rollups", noted, column_names=["name", "as_of", "took_ms", "seen"])
     except Error as error:

@@ -158,3 +158,19 @@ SELECT
     observed + toIntervalMillisecond(luck % 200),
     concat('cam-', substring(grid, 7), '-01/', formatDateTime(observed, '%Y-%m-%dT%H:%i:%S.%f+00:00'))
 FROM numbers({seconds:UInt64});
+
+INSERT INTO grids (registry, grid_id, name, name_en, village_id, village, street_id, street, as_of)
+WITH
+    concat('610117', leftPad(toString(1 + intDiv(number, 16)), 3, '0'), leftPad(toString(1 + intDiv(number, 4) % 4), 3, '0'),
+        leftPad(toString(1 + number % 4), 3, '0')) AS grid
+SELECT
+    'lake',
+    grid,
+    concat('第', toString(number), '网格'),
+    concat('Grid ', toString(number)),
+    substring(grid, 1, 12),
+    '村',
+    substring(grid, 1, 9),
+    '街',
+    {until:DateTime64(6, 'UTC')}
+FROM numbers(64);

@@ -26,7 +26,7 @@ VALUES ('sink', 'not_json', 'reports.v1', 3, 'ab', 'dead.letters.v1', 0, 1, '202
 """
 _GRID = """
 INSERT INTO grids (registry, grid_id, name, name_en, village_id, village, street_id, street, as_of)
-VALUES ('r', '610117009009009', '无人网格', 'Nobody', '610117009009', '村', '610117009', '街', '2026-01-01 00:00:00')
+VALUES ('lake', '610117009009009', '无人网格', 'Nobody', '610117009009', '村', '610117009', '街', '2026-01-01 00:00:00')
 """
 _PROGRESS = """
 INSERT INTO sink_progress (sink, topic, at, records, rejects, lag, freshness_ms, write_ms)
@@ -63,6 +63,14 @@ def test_a_panel_shows_what_the_rows_say(reader: Client, panel: Panel) -> None:
         assert shown.column_names[0] == "time"
     if panel.is_rolled_up:
         assert shown.result_rows == reader.query(panel.raw).result_rows
+
+
+@pytest.mark.parametrize("panel", [p for p in PANELS if " r_case_hours " in p.sql], ids=lambda panel: panel.name)
+def test_a_panel_of_cases_reads_few_rows(reader: Client, panel: Panel) -> None:
+    """By hour and level alone, or by day: a change of its query that falls back to every row of the roll-up is seen."""
+    plan = reader.query(f"EXPLAIN {panel.sql}").result_rows
+
+    assert any(f"({projection})" in line for (line,) in plan for projection in ("totals", "days")), plan
 
 
 def test_a_grid_nobody_ever_looked_at_is_watched_least(reader: Client) -> None:
