@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import Any, Final
 
 from infra.local.warehouse.connections import Connection
@@ -9,7 +10,9 @@ from infra.local.warehouse.engine import Engine
 
 Counts = dict[str, int]
 
-_APPEND_BYTES: Final = 1 << 20  # a call into the engine costs a thread switch
+# A call into the engine costs a thread switch. Most answers have one block; that there is no second is known by asking.
+_APPEND_BYTES: Final = 1 << 20
+_AT_ONCE: Final = 2
 
 
 class Query:
@@ -36,10 +39,13 @@ class Query:
         self, text: str, format_name: str, parameters: Mapping[str, str]
     ) -> AsyncIterator[tuple[bytes, Counts]]:
         """Yield the result block by block, each a document of its own; none when the result is empty."""
-        await self._call(self._start, self._connection.chdb.send_query, text, format_name, params=dict(parameters))
-        while (block := await self._call(next, self._running, None)) is not None:
-            yield block.bytes(), _counts(block)
-        self._is_done = True
+        blocks = await self._call(self._ask, text, format_name, dict(parameters))
+        while blocks:
+            for block in blocks:
+                yield block
+            if len(blocks) < _AT_ONCE:
+                return
+            blocks = await self._call(self._read)
 
     async def whole(self, text: str, format_name: str, parameters: Mapping[str, str]) -> tuple[bytes, Counts]:
         """Return the whole result, of as many bytes as the connection was told to allow."""
@@ -54,6 +60,17 @@ class Query:
         done = await self._call(self._running.finish)
         self._is_done = True
         return {"written_rows": done.rows_written, "written_bytes": done.bytes_written, "read_rows": done.rows_written}
+
+    def _ask(self, text: str, format_name: str, parameters: dict[str, str]) -> list[tuple[bytes, Counts]]:
+        self._start(self._connection.chdb.send_query, text, format_name, params=parameters)
+        return self._read()
+
+    def _read(self) -> list[tuple[bytes, Counts]]:
+        """Return the next blocks; fewer than `_AT_ONCE` are the last ones, and the stream is closed behind them."""
+        found = [(block.bytes(), _counts(block)) for block in islice(self._running, _AT_ONCE)]
+        if len(found) < _AT_ONCE:
+            self._end()
+        return found
 
     def _start(self, work: Any, *args: Any, **kwargs: Any) -> None:
         self._running = work(*args, **kwargs)

@@ -1,12 +1,12 @@
 """The engine behind uvicorn, from open to close."""
 
-import asyncio
 import logging
 import signal
 import socket
 from typing import Final
 
 import uvicorn
+import uvloop
 
 from infra import logs
 from infra.local.warehouse.access import users_of
@@ -29,7 +29,7 @@ def serve(settings: Settings, listener: socket.socket, confined_by: str | None) 
         app = Warehouse(engine, users_of(settings))
         host, port = listener.getsockname()[:2]
         _log.info("warehouse_ready", host=host, port=port, version=engine.version, confined_by=confined_by)
-        asyncio.run(_serve(app, listener))  # uvicorn leaves requests unfinished; this waits until they have ended
+        uvloop.run(_serve(app, listener))  # uvicorn leaves requests unfinished; this waits until they have ended
         app.close()
 
 
