@@ -120,8 +120,8 @@ class Lanes:
                 await asyncio.sleep(TICK_INTERVAL_S - monotonic_s() % TICK_INTERVAL_S)
                 await or_die(self.tick())
         finally:
-            if self._asker is not None:
-                await (await self._asker).stop()
+            if self._asker is not None and self._asker.done():
+                await self._asker.result().stop()
 
     async def tick(self) -> None:
         """Append one tick to `clock.ticks` of every open partition, and see that commits and recovery move."""
