@@ -63,8 +63,10 @@ class StandstillWatch:
 
     def check(self, what: str, at: int, *, is_due: bool, now_s: float) -> None:
         """Note, once a second or so, how far *what* is, and whether it has further to go."""
-        known, since_s = self._known.get(what, (at, now_s))
-        if at != known or not is_due:
+        known, since_s = self._known.pop(what, (at, now_s))
+        if not is_due:
+            return
+        if at != known:
             since_s = now_s
         self._known[what] = (at, since_s)
         if now_s - since_s > STANDSTILL_S:

@@ -34,6 +34,11 @@ class StreamApp(faust.App):
         """Flow control that clears queues only when flow was suspended (see `ResumeOnce`)."""
         return ResumeOnce(loop=self.loop)
 
+    async def on_start(self) -> None:
+        """Begin to keep time. Faust starts tasks after the first recovery, which then nobody would watch."""
+        await super().on_start()
+        self.add_future(self.lanes.keep_time())
+
     async def on_seeked(self, expected: Mapping[TP, int]) -> None:
         """Open lanes once state is recovered and inputs are sought to their committed offsets."""
         await or_die(self.lanes.open(expected))
@@ -93,7 +98,6 @@ def create_stream_app(
     table.on_recover(app.lanes.recovered)
     for topic in inputs.all:
         _feed(app, topic)
-    app.task(app.lanes.keep_time)
     return app
 
 

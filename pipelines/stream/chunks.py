@@ -15,7 +15,7 @@ from faust.types import TP, ConsumerMessage
 from mode.utils.queues import FlowControlEvent
 
 from infra import aiokafka_speed  # noqa: F401 - it changes aiokafka
-from infra.clock import boot_s
+from infra.clock import boot_s, monotonic_s
 from pipelines.process import die_with
 
 _FETCH_WAIT_MS, _IDLE_FETCH_WAIT_MS = 5, 100
@@ -62,7 +62,7 @@ class ChunkConsumer(driver.Consumer):
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)  # last offset of each chunk, in order
         self._expected: dict[TP, int] = {}
         self._is_seeking = False
-        self.member_at_s = 0.0
+        self.member_at_s = float("-inf")
         self._refetched: dict[TP, int] = {}
         self._dropped: set[TP] = set()
 
@@ -121,6 +121,7 @@ class ChunkConsumer(driver.Consumer):
         recovery = self.app.tables.recovery
         self.app.lanes.restored[tp.partition].take(records)
         recovery.active_offsets[tp] = records[-1].offset
+        recovery._active_events_received_at[tp] = monotonic_s()  # or it warns that nothing comes
         if not recovery.need_recovery():
             recovery.signal_recovery_end.set()
             recovery.signal_recovery_end.clear()  # it wakes the recovery that waits, and no later one

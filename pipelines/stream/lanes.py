@@ -102,7 +102,7 @@ class Lanes:
         self._given_up, self._recovered = True, False
         for lane in self._lanes.values():
             lane.close()
-        tasks, self._lanes, self._tasks = self._tasks, {}, []
+        tasks, self._lanes, self._tasks, self._watch = self._tasks, {}, [], StandstillWatch()
         self._forget()
         await asyncio.gather(*tasks)
 
@@ -120,7 +120,7 @@ class Lanes:
                 await asyncio.sleep(TICK_INTERVAL_S - monotonic_s() % TICK_INTERVAL_S)
                 await or_die(self.tick())
         finally:
-            if self._asker is not None and self._asker.done():
+            if self._asker is not None and self._asker.done() and not self._asker.exception():
                 await self._asker.result().stop()
 
     async def tick(self) -> None:
@@ -190,7 +190,7 @@ class Lanes:
         It is asked on a connection of its own: on the consumer's, the question would wait for the
         fetch under way (100 ms when nothing comes), and in its thread's queue block the next.
         """
-        if self._asker is None:
+        if self._asker is None or (self._asker.done() and self._asker.exception()):  # it may fail with nobody waiting
             self._asker = asyncio.create_task(self._connect())
         asker = await asyncio.shield(self._asker)  # who asked first may be cancelled by a rebalance
         return await asker.end_offsets(list(partitions))  # type: ignore[no-any-return]

@@ -114,10 +114,14 @@ def contiguity() -> None:
     async def as_fetched(self: ChunkConsumer, tp: Any, records: Sequence[Any]) -> Sequence[Any]:
         return records
 
-    async def nothing(self: ChunkConsumer) -> None: ...
+    fetch_dropped = ChunkConsumer._fetch_dropped
+
+    async def of_changelogs_alone(self: ChunkConsumer) -> None:
+        self._dropped = {tp for tp in self._dropped if tp.topic not in self.app.lanes.inputs.all}
+        await fetch_dropped(self)
 
     ChunkConsumer._contiguous = as_fetched
-    ChunkConsumer._fetch_dropped = nothing
+    ChunkConsumer._fetch_dropped = of_changelogs_alone
     ChunkConsumer._is_seeking = property(lambda self: False, lambda self, value: None)
 
 

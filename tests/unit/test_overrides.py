@@ -331,6 +331,61 @@ async def test_partitions_without_a_lane_end_the_process_when_nothing_is_read_of
         assert moves
 
 
+async def test_time_is_kept_before_the_first_recovery(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust starts an app's tasks after it: a first recovery that dies would be seen by nobody."""
+    kept: list[Any] = []
+
+    async def stock(*_: Any) -> None: ...
+
+    monkeypatch.setattr(faust.App, "on_start", stock)
+    monkeypatch.setattr(app, "add_future", kept.append)
+    await app.on_start()
+
+    [time] = kept
+    assert time.__name__ == "keep_time"
+    time.close()
+    assert not app.lanes.holds_lease  # and until the group has answered once, nothing is done in it
+
+
+async def test_a_standstill_is_counted_from_when_lanes_are_open(app: StreamApp, consumer: Any) -> None:
+    """What waited while another worker had the partition has not stood still here."""
+    before = app.lanes._watch
+    await app.lanes.close()
+
+    assert app.lanes._watch is not before
+
+
+async def test_a_connection_that_fails_with_nobody_waiting_is_made_again(
+    app: StreamApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error would end a worker whose broker is well again."""
+    away, made = asyncio.Event(), []
+
+    class Asker:
+        def __init__(self, **_: Any) -> None:
+            made.append(self)
+
+        async def start(self) -> None:
+            if len(made) == 1:
+                await away.wait()
+                raise ConnectionError
+
+        async def end_offsets(self, partitions: list[TP]) -> dict[TP, int]:
+            return dict.fromkeys(partitions, 5)
+
+    monkeypatch.setattr(lanes, "AIOKafkaConsumer", Asker)
+    first = asyncio.create_task(app.lanes.ends([REPORTS]))
+    await asyncio.sleep(0)
+    connecting = app.lanes._asker
+    first.cancel()
+    away.set()
+    assert connecting is not None
+    await asyncio.wait([connecting])
+
+    assert isinstance(connecting.exception(), ConnectionError)
+    assert await app.lanes.ends([REPORTS]) == {REPORTS: 5}
+
+
 async def test_an_outage_is_no_standstill(app: StreamApp, consumer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing moves without the broker; a worker that comes back with it has its time."""
     now_s = 0.0
@@ -535,6 +590,7 @@ def test_commits_that_stand_still_end_the_process() -> None:
     for second in range(100):
         watch.check("moves", second, is_due=True, now_s=float(second))
         watch.check("has nothing to do", 5, is_due=False, now_s=float(second))
+    watch.check("has nothing to do", 5, is_due=True, now_s=200.0)  # from now on it has
     watch.check("stands", 0, is_due=True, now_s=0.0)
     watch.check("stands", 0, is_due=True, now_s=process.STANDSTILL_S)
 
