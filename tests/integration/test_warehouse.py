@@ -289,9 +289,11 @@ def test_get_changes_nothing(http: httpx.Client, table: str) -> None:
     dropped = http.get("/", params={"query": f"DROP TABLE {table}"})
     insert = f"WITH 1 AS x INSERT INTO {table} SELECT x, '', now()"
     hidden = http.get("/", params={"query": insert, "wait_end_of_query": "1"})
+    assert http.post("/", params={"session_id": "mine"}, content="SET max_threads = 1").status_code == 200
+    in_session = http.get("/", params={"query": insert, "session_id": "mine"})
 
-    refused = [answer.headers["x-clickhouse-exception-code"] for answer in (dropped, hidden)]
-    assert refused == ["164", "164"]
+    refused = [answer.headers["x-clickhouse-exception-code"] for answer in (dropped, hidden, in_session)]
+    assert refused == ["164", "164", "164"]
 
 
 def test_an_error_in_mid_stream_breaks_the_body(http: httpx.Client) -> None:

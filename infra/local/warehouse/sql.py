@@ -199,12 +199,25 @@ def parse(text: bytes, fixed: Collection[str] = ()) -> Statement:
             return Statement("INSERT", insert)
     rest = list(reading)
     return Statement(
-        first.text,
+        "INSERT" if first.text == "WITH" and _inserts(rest) else first.text,
         format=_trailing_format(text, rest),
         temporary=first.text in _MAKING and _kind_made(rest) == "TEMPORARY",
         binds_names=any(token.text.upper() == "IDENTIFIER" for token in rest),
         kills=_killed(rest) if first.text == "KILL" else None,
     )
+
+
+def _inserts(rest: list[Token]) -> bool:
+    """Tell whether what was named after WITH is for an INSERT; a name may be INSERT itself."""
+    before = "WITH"
+    for token in rest:
+        if not token.depth and token.kind is Kind.WORD:
+            if token.text == "INSERT" and before not in {"WITH", "AS", ","}:
+                return True
+            if token.text in {"SELECT", "FROM"}:
+                return False
+        before = token.text
+    return False
 
 
 def _kind_made(rest: list[Token]) -> str:

@@ -127,6 +127,24 @@ def test_an_insert_from_a_query_has_no_rows(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "writes"),
+    [
+        ("WITH 1 AS a INSERT INTO t SELECT a", True),
+        ("WITH b AS (SELECT 1 AS a) insert t SELECT a FROM b", True),
+        ("WITH 1 AS insert SELECT insert", False),
+        ("WITH insert AS (SELECT 1 AS a) SELECT a FROM insert", False),
+        ("WITH 1 AS a, insert AS (SELECT 1) SELECT a", False),
+        ("WITH 'INSERT INTO t' AS a SELECT a", False),
+    ],
+)
+def test_what_is_named_first_may_be_for_an_insert(text: str, writes: bool) -> None:
+    """It is one, and is refused where one would be."""
+    statement = parse(text.encode())
+
+    assert (statement.writes, statement.reads) == (writes, not writes)
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("SELECT 1 FORMAT JSON", "JSON"),
