@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from infra import logs
 from tests.bench import alerts, cases, grids, intake, queries, recovery, sink, timers
 from tests.bench.report import Report, note, write
 from tests.bench.stage import Stage, stage
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--write", action="store_true", help="write table and plot into docs/performance.md")
     asked = parser.parse_args()
+    logs.configure("bench")  # to stderr: what is printed is one JSON object
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so broker and contenders end with us
     load = os.getloadavg()[0]
     with stage() as on:
