@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -286,20 +286,8 @@ async def test_an_opening_that_is_cancelled_leaves_its_connection_to_the_next(
     app: StreamApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A consumer that was never started answers nothing: the next to ask would end the process."""
-    connected, made = asyncio.Event(), []
-
-    class Asker:
-        def __init__(self, **_: Any) -> None:
-            made.append(self)
-
-        async def start(self) -> None:
-            await connected.wait()
-
-        async def end_offsets(self, partitions: list[TP]) -> dict[TP, int]:
-            assert connected.is_set()
-            return dict.fromkeys(partitions, 5)
-
-    monkeypatch.setattr(lanes, "AIOKafkaConsumer", Asker)
+    connected = asyncio.Event()
+    made = _connections(monkeypatch, lambda _: connected.wait())
     first = asyncio.create_task(app.lanes.ends([REPORTS]))
     await asyncio.sleep(0)
     first.cancel()
@@ -347,7 +335,7 @@ async def test_time_is_kept_before_the_first_recovery(app: StreamApp, monkeypatc
     assert not app.lanes.holds_lease  # and until the group has answered once, nothing is done in it
 
 
-async def test_a_standstill_is_counted_from_when_lanes_are_open(app: StreamApp, consumer: Any) -> None:
+async def test_a_standstill_is_counted_from_when_lanes_are_open(app: StreamApp) -> None:
     """What waited while another worker had the partition has not stood still here."""
     before = app.lanes._watch
     await app.lanes.close()
@@ -359,21 +347,14 @@ async def test_a_connection_that_fails_with_nobody_waiting_is_made_again(
     app: StreamApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its error would end a worker whose broker is well again."""
-    away, made = asyncio.Event(), []
+    away = asyncio.Event()
 
-    class Asker:
-        def __init__(self, **_: Any) -> None:
-            made.append(self)
+    async def connect(attempt: int) -> None:
+        if attempt == 1:
+            await away.wait()
+            raise ConnectionError
 
-        async def start(self) -> None:
-            if len(made) == 1:
-                await away.wait()
-                raise ConnectionError
-
-        async def end_offsets(self, partitions: list[TP]) -> dict[TP, int]:
-            return dict.fromkeys(partitions, 5)
-
-    monkeypatch.setattr(lanes, "AIOKafkaConsumer", Asker)
+    _connections(monkeypatch, connect)
     first = asyncio.create_task(app.lanes.ends([REPORTS]))
     await asyncio.sleep(0)
     connecting = app.lanes._asker
@@ -408,6 +389,27 @@ async def test_partitions_that_leave_while_ends_are_asked_open_no_lane(
     await opening
 
     assert app.lanes._lanes == {}
+
+
+def _connections(monkeypatch: pytest.MonkeyPatch, connect: Callable[[int], Awaitable[object]]) -> list[Any]:
+    """Let connections for ends be made by *connect*, told which one it is; return those made so far."""
+    made: list[Any] = []
+
+    class Asker:
+        def __init__(self, **_: Any) -> None:
+            made.append(self)
+            self._is_started = False
+
+        async def start(self) -> None:
+            await connect(len(made))
+            self._is_started = True
+
+        async def end_offsets(self, partitions: list[TP]) -> dict[TP, int]:
+            assert self._is_started
+            return dict.fromkeys(partitions, 5)
+
+    monkeypatch.setattr(lanes, "AIOKafkaConsumer", Asker)
+    return made
 
 
 def _answer(app: StreamApp, monkeypatch: pytest.MonkeyPatch) -> None:
